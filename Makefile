@@ -1,0 +1,46 @@
+# The one interface: what a newcomer runs, CI runs.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install quickstart test check format bench bench-peers clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install: $(STAMP)  ## set up .venv with pinned versions
+
+# torch comes first and alone, so that the CPU build is taken where one is at hand.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+quickstart: install  ## train and compare three models on real or simulated data
+	$(BIN)/llmrec quickstart
+
+test: install  ## run the test suite
+	$(BIN)/python -m pytest
+
+check: install  ## lint, types, import arrows
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_import_arrows.py
+
+format: install  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install  ## measure our own speed figures
+	$(BIN)/python eval/benchmarks/run.py
+
+bench-peers: install  ## measure against RecTools and RecBole in an environment of their own
+	$(MAKE) -C eval/benchmarks peers PYTHON=$(PYTHON)
+	$(BIN)/python eval/benchmarks/peers.py
+
+clean:  ## remove environments and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,83 @@
+"""The structural types that every part of the toolkit speaks.
+
+Only signatures live here; any class with these methods takes part, whether or not it is ours. The
+module imports nothing heavy at run time.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import polars as pl
+
+    from llmrec.data.histories import Histories, Origin
+    from llmrec.data.splits import Cases
+    from llmrec.data.vocabulary import Vocabulary
+
+    FloatArray = npt.NDArray[np.float32]
+    Users = Iterable[str] | Iterable[int] | pl.Series | Histories
+    Candidates = Iterable[str] | Iterable[int] | pl.Series | Sequence[Iterable[str] | Iterable[int]]
+
+OnUnknown = Literal["error", "skip"]
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """Something that ranks items for histories.
+
+    ``vocabulary`` holds the items it can score; ``seen`` says what it was trained on, so that an
+    evaluation can refuse a model that has seen its answers.
+    """
+
+    @property
+    def vocabulary(self) -> "Vocabulary":
+        """The items the model can score."""
+        ...
+
+    @property
+    def seen(self) -> "Sequence[Origin]":
+        """Where the training events came from."""
+        ...
+
+    def fit(self, train: "Histories", valid: "Cases | None" = None) -> Self:
+        """Learn from training histories; ``valid`` is for early stopping only."""
+        ...
+
+    def score_catalog(self, histories: "Histories") -> "FloatArray":
+        """Score every item for every history: ``[n, items]`` float32, column ``j`` is code ``j+1``."""
+        ...
+
+    def score(self, histories: "Histories", candidates: "Candidates") -> "FloatArray":
+        """Score candidates: ``[n, C]`` float32, -inf for skipped items."""
+        ...
+
+    def rank(self, histories: "Histories", candidates: "Candidates") -> "pl.DataFrame":
+        """Order candidates: a frame ``user_id, item_id, score, rank``."""
+        ...
+
+    def recommend(
+        self,
+        users: "Users",
+        k: int = 10,
+        candidates: "Candidates | None" = None,
+        exclude_seen: bool = True,
+        on_unknown: OnUnknown = "error",
+    ) -> "pl.DataFrame":
+        """Choose ``k`` items per user: a frame ``user_id, item_id, score, rank``."""
+        ...
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write the model to a directory."""
+        ...
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """Read a model from a directory or the Hugging Face hub."""
+        ...
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload the model without anything about users; returns the address."""
+        ...

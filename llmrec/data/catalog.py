@@ -1,0 +1,67 @@
+"""What could be recommended: the items with their texts and attributes.
+
+One row per item, ``item_id`` first, then any columns (``title`` and ``category`` are the ones the
+toolkit shows). Rows are ordered by ``item_id``. Attributes are read as they are; whether one was
+known at the time of an event is for the user of the catalog to say.
+"""
+
+import polars as pl
+
+from llmrec.data.vocabulary import Vocabulary, as_id_series
+from llmrec.errors import DataError, nearest_name
+
+
+class Catalog:
+    """An immutable table of items.
+
+    Args:
+        frame: A table with ``item_id`` and any attributes.
+        source: What the data is called in error messages.
+
+    Raises:
+        DataError: There is no ``item_id`` column, no row, or an item is there twice.
+    """
+
+    def __init__(self, frame: pl.DataFrame, source: str = "catalog") -> None:
+        if "item_id" not in frame.columns:
+            hint = nearest_name("item_id", frame.columns) if frame.columns else ""
+            raise DataError(f"{source} has no column 'item_id'{hint}.")
+        if not frame.height:
+            raise DataError(f"{source} has no rows.")
+        ids = as_id_series(frame["item_id"], "item").alias("item_id")
+        self._frame = (
+            frame.with_columns(ids).sort("item_id").select("item_id", pl.exclude("item_id"))
+        )
+        self._vocabulary = Vocabulary(self._frame["item_id"], "item")
+
+    @classmethod
+    def from_ids(cls, ids: pl.Series) -> "Catalog":
+        """Make a catalog without attributes from the ids that occur in ``ids``."""
+        return cls(pl.DataFrame({"item_id": ids.unique()}))
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The table, one row per item, in the order of the vocabulary's codes."""
+        return self._frame
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Item ids and their codes: row ``i`` of the table has code ``i + 1``."""
+        return self._vocabulary
+
+    def __len__(self) -> int:
+        return self._frame.height
+
+    @property
+    def titles(self) -> pl.Series:
+        """A readable name of every item: its title, or its id where it has none."""
+        fallback = self._frame["item_id"].cast(pl.String)
+        if "title" not in self._frame.columns:
+            return fallback.alias("title")
+        titles = self._frame["title"].cast(pl.String)
+        empty = titles.is_null() | (titles.str.strip_chars() == "")
+        return titles.zip_with(~empty, fallback).alias("title")
+
+    def restrict(self, ids: pl.Series) -> "Catalog":
+        """Keep the items whose id occurs in ``ids``."""
+        return Catalog(self._frame.filter(pl.col("item_id").is_in(ids.unique().implode())))

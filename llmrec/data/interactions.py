@@ -1,0 +1,167 @@
+"""What happened: one row per event, in one canonical form.
+
+Columns: ``user_id`` and ``item_id`` (all integers or all strings), then where the source has them
+``timestamp`` (Int64, Unix seconds), ``rating`` (Float64), ``label`` (Int8, 0 or 1), ``kind``
+(String), ``dwell`` (Float64, seconds), ``session_id``, and any further column untouched. Rows are
+ordered by user, then timestamp; events with equal timestamps, and all events of data without a
+clock, keep the order of the source. This module reads no files.
+"""
+
+from typing import Literal
+
+import polars as pl
+
+from llmrec.data.vocabulary import as_id_series
+from llmrec.errors import DataError, nearest_name
+
+REQUIRED = ("user_id", "item_id")
+Duplicates = Literal["error", "drop", "keep"]
+
+
+class Interactions:
+    """An immutable, canonical table of events.
+
+    Args:
+        frame: The events; see the module's contract for the columns.
+        duplicates: What to do with events equal in user, item and timestamp: ``"error"``,
+            ``"drop"`` all but the first, or ``"keep"``. Data without a clock may repeat items.
+        source: What the data is called in error messages, for instance a file name.
+
+    Raises:
+        DataError: A required column is missing, there is no row, an id or a timestamp is missing,
+            a column cannot be read as its type, or there are duplicates.
+    """
+
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        duplicates: Duplicates = "error",
+        source: str = "interactions",
+    ) -> None:
+        _require_columns(frame, source)
+        if not frame.height:
+            raise DataError(f"{source} has no rows; there is nothing to learn from.")
+        typed = _with_types(frame, source)
+        _require_values(typed, source)
+        typed = _without_duplicates(typed, duplicates, source)
+        keys = ["user_id", "timestamp"] if "timestamp" in typed.columns else ["user_id"]
+        self._frame = typed.sort(keys, maintain_order=True)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The canonical table."""
+        return self._frame
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Whether the events carry a clock, not only an order."""
+        return "timestamp" in self._frame.columns
+
+    def __len__(self) -> int:
+        return self._frame.height
+
+    def filter(self, predicate: pl.Expr) -> "Interactions":
+        """Keep the events for which ``predicate`` holds.
+
+        Raises:
+            DataError: No event is left.
+        """
+        return Interactions(self._frame.filter(predicate), "keep", "the filtered interactions")
+
+    def k_core(self, k: int) -> "Interactions":
+        """Drop users and items with fewer than ``k`` events until none is left to drop.
+
+        Raises:
+            DataError: Nothing survives.
+        """
+        frame = self._frame
+        while True:
+            enough = (pl.len().over("user_id") >= k) & (pl.len().over("item_id") >= k)
+            kept = frame.filter(enough)
+            if kept.height == frame.height:
+                break
+            frame = kept
+        if not frame.height:
+            raise DataError(f"no user and item is left in the {k}-core; choose a smaller k.")
+        return Interactions(frame, "keep")
+
+
+def _require_columns(frame: pl.DataFrame, source: str) -> None:
+    for column in REQUIRED:
+        if column not in frame.columns:
+            close = nearest_name(column, frame.columns) if frame.columns else ""
+            only = (
+                f" The whole header was read as one column ({frame.columns[0]!r}): "
+                "is the separator right?"
+                if frame.width == 1
+                else ""
+            )
+            raise DataError(
+                f"{source} has no column {column!r}{close}; rename the column, "
+                f"or name it when reading.{only}"
+            )
+
+
+def _with_types(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+    columns = [as_id_series(frame[c], c.removesuffix("_id")).alias(c) for c in REQUIRED]
+    if "timestamp" in frame.columns:
+        columns.append(_as_seconds(frame["timestamp"], source))
+    for name, dtype in (("rating", pl.Float64), ("dwell", pl.Float64), ("label", pl.Int8)):
+        if name in frame.columns:
+            columns.append(_cast(frame[name], dtype, source))
+    known = {c.name for c in columns}
+    rest = [c for c in frame.iter_columns() if c.name not in known]
+    return pl.DataFrame([*columns, *rest])
+
+
+def _as_seconds(series: pl.Series, source: str) -> pl.Series:
+    if isinstance(series.dtype, pl.Datetime | pl.Date):
+        return series.cast(pl.Datetime("us")).dt.epoch("s")
+    if series.dtype.is_float():
+        series = series.floor()
+    return _cast(series, pl.Int64, source)
+
+
+def _cast(series: pl.Series, dtype: type[pl.DataType], source: str) -> pl.Series:
+    result = series.cast(dtype, strict=False)
+    failed = result.is_null() & series.is_not_null()
+    if failed.any():
+        row = int(failed.arg_max() or 0)
+        hint = (
+            "expected Unix seconds or a datetime column"
+            if series.name == "timestamp"
+            else f"expected a {dtype.__name__} value"
+        )
+        raise DataError(
+            f"{source} row {row + 1}, column {series.name}: found {series[row]!r}; {hint}."
+        )
+    return result
+
+
+def _require_values(frame: pl.DataFrame, source: str) -> None:
+    for column in ("user_id", "item_id", "timestamp"):
+        if column in frame.columns and frame[column].null_count():
+            row = int(frame[column].is_null().arg_max() or 0)
+            raise DataError(
+                f"{source} row {row + 1}, column {column}: the value is missing; drop or fill it."
+            )
+
+
+def _without_duplicates(frame: pl.DataFrame, duplicates: Duplicates, source: str) -> pl.DataFrame:
+    if duplicates == "keep" or "timestamp" not in frame.columns:
+        return frame
+    keys = ["user_id", "item_id", "timestamp"]
+    if duplicates == "drop":
+        return frame.unique(subset=keys, keep="first", maintain_order=True)
+    if frame.select(pl.struct(keys).n_unique()).item() == frame.height:
+        return frame
+    doubled = frame.with_row_index("row", 1).filter(pl.struct(keys).is_duplicated())
+    first = doubled.row(0, named=True)
+    again = doubled.filter(pl.all_horizontal(pl.col(key) == first[key] for key in keys))[
+        "row"
+    ].to_list()
+    raise DataError(
+        f"{source} has the same event more than once: rows {again[0]} and {again[1]} are user "
+        f"{first['user_id']!r}, item {first['item_id']!r}, timestamp {first['timestamp']}; "
+        'pass duplicates="drop" or duplicates="keep".'
+    )

@@ -1,0 +1,312 @@
+"""What every recommender shares: checking arguments, serving users, saving and loading.
+
+A recommender implements four hooks: ``_fit``, ``_score_catalog``, ``_state`` and ``_load_state``.
+Public methods check and translate ids, hooks compute on codes. The constructor only stores its
+settings. A saved model is a directory with ``model.json`` (class, settings, versions, hashes),
+``model.safetensors``, ``items.parquet`` and, apart from the weights, ``histories.parquet`` with
+what known users did; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ValidationError
+
+from llmrec.data.histories import Histories, Origin
+from llmrec.data.splits import Cases
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import ArtifactError, ConfigError, UnknownIdError, nearest_name, shorten
+from llmrec.evaluation.ranks import exclude, top_items
+from llmrec.recommenders import artifacts
+from llmrec.recommenders.candidates import candidate_codes, recommendation_frame
+
+if TYPE_CHECKING:
+    from llmrec.contracts import Candidates, OnUnknown, Users
+
+FloatArray = npt.NDArray[np.float32]
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+_BLOCK = 512  # histories scored at once; bounds memory at 512 x items x 4 bytes
+
+
+class BaseRecommender(ABC, Generic[ConfigT]):
+    """A recommender with settings ``config`` of type ``config_class``.
+
+    Args:
+        config: Settings, or None to give them as keyword arguments.
+        options: Fields of ``config_class``.
+
+    Raises:
+        ConfigError: A setting is unknown or out of range.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type[Any]]
+    scores_empty_histories: ClassVar[bool] = False
+
+    def __init__(self, config: ConfigT | None = None, **options: Any) -> None:
+        if config is not None and options:
+            raise ConfigError(f"{self.name}: give either a config or keyword options, not both.")
+        self.config: ConfigT = config if config is not None else self._make_config(options)
+        self.titles: pl.Series | None = None
+        self._vocabulary: Vocabulary | None = None
+        self._seen: tuple[Origin, ...] = ()
+        self._known: Histories | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the model can score."""
+        return self._vocabulary is not None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The items the model can score.
+
+        Raises:
+            ArtifactError: The model is not fitted.
+        """
+        self._require_fitted()
+        assert self._vocabulary is not None
+        return self._vocabulary
+
+    @property
+    def seen(self) -> Sequence[Origin]:
+        """Where the training events came from."""
+        return self._seen
+
+    @property
+    def known_histories(self) -> Histories | None:
+        """Histories of the users the model can serve by id, or None."""
+        return self._known
+
+    def fit(self, train: Histories, valid: Cases | None = None) -> Self:
+        """Learn from histories.
+
+        Args:
+            train: Training histories, one row per user.
+            valid: Cases for early stopping and choosing weights; never for learning.
+
+        Returns:
+            The model itself, which now also serves the users of ``train`` by id.
+        """
+        if not train.items.size:
+            raise ConfigError(f"{self.name}: the training histories hold no event.")
+        self._vocabulary = train.vocabulary
+        self._fit(train, valid)
+        self._seen = (train.origin,) if train.origin is not None else ()
+        self._known = train
+        return self
+
+    def serve(self, histories: Histories) -> Self:
+        """Set what known users did, for instance training and validation events together."""
+        self._known = histories.with_vocabulary(self.vocabulary)
+        return self
+
+    def score_catalog(self, histories: Histories) -> FloatArray:
+        """Score every item: ``[n, items]`` float32, column ``j`` is the item with code ``j + 1``.
+
+        The whole matrix is formed; pass large sets in blocks.
+
+        Raises:
+            UnknownIdError: A history is empty and the model needs one, or holds an unknown item.
+        """
+        return self._score_catalog(self._checked(histories))
+
+    def score(
+        self, histories: Histories, candidates: Candidates, on_unknown: OnUnknown = "error"
+    ) -> FloatArray:
+        """Score given candidates.
+
+        Args:
+            histories: ``[n]`` input histories.
+            candidates: Item ids for everybody, or one list of item ids per history.
+            on_unknown: ``"error"``, or ``"skip"`` to score unknown items -inf.
+
+        Returns:
+            ``[n, C]`` float32 in the order of the candidates; shorter lists are filled with -inf.
+        """
+        histories = self._checked(histories)
+        codes = candidate_codes(candidates, len(histories), self.vocabulary, on_unknown)
+        scores = np.empty(codes.shape, dtype=np.float32)
+        for start in range(0, len(histories), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            scores[part] = self._score_codes(histories.block(start, start + _BLOCK), codes[part])
+        scores[codes == 0] = -np.inf
+        return scores
+
+    def rank(
+        self, histories: Histories, candidates: Candidates, on_unknown: OnUnknown = "error"
+    ) -> pl.DataFrame:
+        """Order candidates by score, best first; equal scores keep the candidates' order.
+
+        Returns:
+            A frame ``user_id, item_id, score, rank`` with skipped items left out.
+        """
+        histories = self._checked(histories)
+        codes = candidate_codes(candidates, len(histories), self.vocabulary, on_unknown)
+        scores = self.score(histories, candidates, on_unknown)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(codes, order, 1), np.take_along_axis(scores, order, 1)
+        return recommendation_frame(histories.user_ids, *ranked, self.vocabulary)
+
+    def recommend(
+        self,
+        users: Users,
+        k: int = 10,
+        candidates: Candidates | None = None,
+        exclude_seen: bool = True,
+        on_unknown: OnUnknown = "error",
+    ) -> pl.DataFrame:
+        """Choose the best ``k`` items for every user.
+
+        Args:
+            users: Ids of known users, or :class:`Histories` of anyone.
+            k: Items per user; fewer are returned where fewer are left.
+            candidates: Item ids to choose from, for everybody; None means the whole catalog.
+            exclude_seen: Leave out the items of the user's history.
+            on_unknown: What to do with user or item ids the model does not know, and with users
+                whose history is empty where the model needs one: ``"error"`` or ``"skip"``.
+
+        Returns:
+            A frame ``user_id, item_id, score, rank``, rank from 1.
+
+        Raises:
+            UnknownIdError: An id is unknown and ``on_unknown`` is ``"error"``.
+            ConfigError: ``k`` is below 1 or above the number of items to choose from.
+        """
+        histories = self._histories_of(users, on_unknown)
+        allowed = self._allowed_items(candidates, on_unknown)
+        n_choices = len(self.vocabulary) if allowed is None else int(allowed.sum())
+        if not 1 <= k <= n_choices:
+            raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
+        codes = np.zeros((len(histories), k), dtype=np.int32)
+        values = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        for start, block in self._blocks(histories):
+            scores = self._score_catalog(block)
+            if allowed is not None:
+                scores = np.where(allowed, scores, np.float32(-np.inf))
+            if exclude_seen:
+                exclude(scores, block.items, block.offsets)
+            part = slice(start, start + len(block))
+            codes[part], values[part] = top_items(scores, k)
+        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
+
+    def save_pretrained(self, directory: str | Path, include_users: bool = True) -> None:
+        """Write the model to a directory, replacing an earlier model there.
+
+        Args:
+            directory: The destination.
+            include_users: Also write the histories of known users.
+        """
+        self._require_fitted()
+        artifacts.save(self, directory, include_users)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Self:
+        """Read a model from a directory, or from the Hugging Face hub by ``owner/name``.
+
+        Raises:
+            ArtifactError: The directory is missing, damaged, or holds another kind of model.
+        """
+        return artifacts.load_as(cls, name)
+
+    def push_to_hub(
+        self, repository: str, include_users: bool = False, private: bool = True, **options: Any
+    ) -> str:
+        """Upload the model to the Hugging Face hub.
+
+        Nothing about users leaves the machine unless ``include_users`` is set.
+
+        Returns:
+            The address of the upload.
+        """
+        self._require_fitted()
+        return artifacts.push(self, repository, include_users, private, **options)
+
+    @abstractmethod
+    def _fit(self, train: Histories, valid: Cases | None) -> None:
+        """Learn; ``self.vocabulary`` is already that of ``train``."""
+
+    @abstractmethod
+    def _score_catalog(self, histories: Histories) -> FloatArray:
+        """``[n, items]`` float32 scores, freshly made: the caller may change them."""
+
+    @abstractmethod
+    def _state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What was learnt, as named arrays."""
+
+    @abstractmethod
+    def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Inverse of :meth:`_state`; settings and vocabulary are in place."""
+
+    def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+        """``[n, C]`` scores of item codes; code 0 may get any score."""
+        columns = np.maximum(codes.astype(np.int64) - 1, 0)
+        return np.take_along_axis(self._score_catalog(histories), columns, axis=1)
+
+    def _blocks(self, histories: Histories) -> Iterator[tuple[int, Histories]]:
+        for start in range(0, len(histories), _BLOCK):
+            yield start, histories.block(start, start + _BLOCK)
+
+    def _checked(self, histories: Histories) -> Histories:
+        self._require_fitted()
+        histories = histories.with_vocabulary(self.vocabulary)
+        empty = histories.lengths == 0
+        if empty.any() and not self.scores_empty_histories:
+            names = histories.user_ids.filter(pl.Series(empty))
+            raise UnknownIdError(
+                f"{self.name} needs at least one event per history; empty for user "
+                f"{shorten(names)}. Use a model that serves everybody, such as popularity."
+            )
+        return histories
+
+    def _histories_of(self, users: Users, on_unknown: OnUnknown) -> Histories:
+        self._require_fitted()
+        found = users if isinstance(users, Histories) else self._lookup(users, on_unknown)
+        if on_unknown == "skip" and not self.scores_empty_histories:
+            found = found.take(np.flatnonzero(found.lengths))
+        return self._checked(found)
+
+    def _lookup(self, users: Any, on_unknown: OnUnknown) -> Histories:
+        if self._known is None:
+            raise UnknownIdError(
+                "this model was saved without its users' histories; pass Histories instead of ids."
+            )
+        if isinstance(users, str | int):
+            users = [users]
+        known = Vocabulary(self._known.user_ids, "user")
+        codes = known.encode(users, on_unknown="error" if on_unknown == "error" else "zero")
+        return self._known.take(codes[codes > 0].astype(np.int64) - 1)
+
+    def _allowed_items(
+        self, candidates: Candidates | None, on_unknown: OnUnknown
+    ) -> npt.NDArray[np.bool_] | None:
+        if candidates is None:
+            return None
+        codes = candidate_codes(candidates, 1, self.vocabulary, on_unknown)
+        allowed = np.zeros(len(self.vocabulary) + 1, dtype=bool)
+        allowed[codes] = True
+        return allowed[1:]
+
+    def _require_fitted(self) -> None:
+        if not self.is_fitted:
+            raise ArtifactError(f"this {self.name} model is not fitted; call fit first.")
+
+    @classmethod
+    def _make_config(cls, options: Mapping[str, Any]) -> Any:
+        fields = cls.config_class.model_fields
+        for key in options:
+            if key not in fields:
+                raise ConfigError(f"{cls.name}: unknown option {key!r}{nearest_name(key, fields)}.")
+        try:
+            return cls.config_class(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "config"
+            raise ConfigError(f"{cls.name}: {where}: {first['msg']}.") from None

@@ -1,0 +1,83 @@
+"""Candidate lists, seen items and result frames: the shared arithmetic of recommending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import DataError
+
+if TYPE_CHECKING:
+    from llmrec.contracts import Candidates, OnUnknown
+
+
+def candidate_codes(
+    candidates: Candidates, n: int, vocabulary: Vocabulary, on_unknown: OnUnknown
+) -> npt.NDArray[np.int32]:
+    """Turn candidates into codes.
+
+    Args:
+        candidates: Item ids for everybody, or one list of item ids per history.
+        n: Number of histories.
+        vocabulary: The model's items.
+        on_unknown: ``"error"``, or ``"skip"`` to give unknown items code 0.
+
+    Returns:
+        ``[n, C]`` int32; 0 fills shorter lists.
+
+    Raises:
+        DataError: There are lists, but not one per history, or no candidate at all.
+        UnknownIdError: An item is unknown and ``on_unknown`` is ``"error"``.
+    """
+    unknown = "error" if on_unknown == "error" else "zero"
+    if not isinstance(candidates, pl.Series | np.ndarray):
+        candidates = list(candidates)
+    if not len(candidates):
+        raise DataError("the list of candidates is empty.")
+    if not _is_nested(candidates):
+        shared = vocabulary.encode(candidates, unknown)  # type: ignore[arg-type]
+        return np.broadcast_to(shared, (n, shared.size))
+    if len(candidates) != n:
+        raise DataError(
+            f"{len(candidates)} candidate lists were given for {n} histories; "
+            "give one list per history, or one list of ids for everybody."
+        )
+    rows = [vocabulary.encode(row, unknown) for row in candidates]  # type: ignore[arg-type]
+    codes = np.zeros((n, max(row.size for row in rows)), dtype=np.int32)
+    for number, row in enumerate(rows):
+        codes[number, : row.size] = row
+    return codes
+
+
+def recommendation_frame(
+    user_ids: pl.Series,
+    codes: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    vocabulary: Vocabulary,
+) -> pl.DataFrame:
+    """Build ``user_id, item_id, score, rank`` from ``[n, k]`` codes; -inf scores are left out."""
+    kept = np.isfinite(scores)
+    rank = np.cumsum(kept, axis=1)[kept]
+    rows = np.nonzero(kept)[0]
+    return pl.DataFrame(
+        {
+            "user_id": user_ids.gather(rows),
+            "item_id": vocabulary.decode(codes[kept]),
+            "score": scores[kept],
+            "rank": rank.astype(np.int32),
+        }
+    )
+
+
+def _is_nested(candidates: Any) -> bool:
+    if isinstance(candidates, pl.Series):
+        return candidates.dtype == pl.List
+    if isinstance(candidates, np.ndarray):
+        return candidates.ndim == 2
+    first = candidates[0]
+    return isinstance(first, Sequence | np.ndarray | pl.Series) and not isinstance(first, str)

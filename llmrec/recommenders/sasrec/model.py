@@ -1,0 +1,180 @@
+"""SASRec as a recommender: fit, score, save.
+
+The model scores an item by the product of its vector with the state at the newest event. It looks
+at the newest ``max_length`` events only and cannot score an empty history; timestamps and ratings
+are not used.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from llmrec.data.histories import Histories
+from llmrec.data.splits import Cases
+from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.recommenders.base import BaseRecommender, FloatArray
+from llmrec.recommenders.sasrec.config import SASRecConfig
+from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
+from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceBatch, SequenceWindows
+from llmrec.training.seeds import seed_everything
+from llmrec.training.softmax import full_softmax_loss, sampled_softmax_loss
+from llmrec.training.trainer import Trainer
+
+_FULL_SOFTMAX_UP_TO = 50_000  # items; above, the sampled loss costs far less and learns as well
+_ENCODED_AT_ONCE = 512
+
+
+class SASRec(BaseRecommender[SASRecConfig]):
+    """Self-attentive sequential recommendation (Kang and McAuley, 2018).
+
+    Args:
+        config: Settings, or None to give them as keyword arguments.
+        checkpoints: Directory for training checkpoints, or None for none.
+        resume: Continue from the newest whole checkpoint there.
+        options: Fields of :class:`SASRecConfig`.
+
+    Example:
+        >>> from llmrec.data.simulator import simulate
+        >>> from llmrec.data import leave_one_out
+        >>> split = leave_one_out(simulate("simulate:tiny@1").dataset)
+        >>> model = SASRec(dim=8, training={"epochs": 1}).fit(split.train_histories())
+        >>> model.score_catalog(split.cases("test").histories).shape[1] == len(model.vocabulary)
+        True
+    """
+
+    name: ClassVar[str] = "sasrec"
+    config_class: ClassVar[type[SASRecConfig]] = SASRecConfig
+
+    def __init__(
+        self,
+        config: SASRecConfig | None = None,
+        *,
+        checkpoints: str | Path | None = None,
+        resume: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(config, **options)
+        self.checkpoints = checkpoints
+        self.resume = resume
+        self.log: list[dict[str, Any]] = []
+        self._encoder: SequenceEncoder | None = None
+        self._device = torch.device("cpu")
+
+    @property
+    def encoder(self) -> SequenceEncoder:
+        """The network of a fitted model."""
+        self._require_fitted()
+        assert self._encoder is not None
+        return self._encoder
+
+    def _fit(self, train: Histories, valid: Cases | None) -> None:
+        config = self.config
+        n_items = len(train.vocabulary)
+        seed_everything(config.training.seed)
+        encoder = SequenceEncoder(config, n_items)
+        sampler = _make_sampler(config, train)
+        module = _NextItemLoss(encoder, sampler, config.logq)
+        source = SequenceWindows(train, config.max_length, config.targets == "prefix", sampler)
+        self._encoder = encoder
+        trainer = Trainer(config.training, self.checkpoints, self.resume)
+        validate = None
+        if valid is not None:
+            metric = config.training.metric
+
+            def validate() -> Mapping[str, float]:
+                return ranking_metrics(self._score_catalog, valid, [metric])
+
+        self.log = trainer.fit(module, source, validate)
+        self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def _score_catalog(self, histories: Histories) -> FloatArray:
+        with torch.inference_mode():
+            states = self._encode_newest(histories)
+            catalog = self._network().item_vectors
+            return (states @ catalog.T).float().cpu().numpy()
+
+    def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+        with torch.inference_mode():
+            states = self._encode_newest(histories)
+            wanted = torch.from_numpy(np.maximum(codes.astype(np.int64) - 1, 0)).to(states.device)
+            vectors = self._network().items(wanted)
+            return torch.einsum("nd,ncd->nc", states, vectors).float().cpu().numpy()
+
+    def _encode_newest(self, histories: Histories) -> Tensor:
+        """``[n, d]`` states at the newest event of every history, in blocks of similar length."""
+        network = self._network()
+        network.eval()
+        device = network.items.weight.device
+        newest = histories.last(self.config.max_length)
+        order = np.argsort(newest.lengths, kind="stable")
+        states = torch.empty(len(newest), self.config.dim, device=device)
+        for start in range(0, len(order), _ENCODED_AT_ONCE):
+            chosen = order[start : start + _ENCODED_AT_ONCE]
+            part = newest.take(chosen)
+            items = torch.from_numpy(part.items.astype(np.int64)).to(device)
+            rows = PackedRows(part.lengths).to(device)
+            states[torch.from_numpy(chosen).to(device)] = network(items, rows)[rows.last].float()
+        return states
+
+    def _network(self) -> SequenceEncoder:
+        assert self._encoder is not None
+        return self._encoder
+
+    def _move_to(self, device: torch.device) -> None:
+        self._network().to(device)
+
+    def _state(self) -> dict[str, npt.NDArray[Any]]:
+        weights = self._network().state_dict()
+        return {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+
+    def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._encoder = SequenceEncoder(self.config, len(self.vocabulary))
+        self._encoder.load_state_dict({name: torch.from_numpy(v) for name, v in state.items()})
+        self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class _NextItemLoss(nn.Module):
+    """The encoder with its loss: what the training loop trains."""
+
+    def __init__(
+        self, encoder: SequenceEncoder, sampler: NegativeSampler | None, logq: bool
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.sampler = sampler
+        self.logq = logq
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """Summed next-item loss of a batch."""
+        states = self.encoder(batch.items, batch.rows).index_select(0, batch.learn_at)
+        targets = batch.targets - 1
+        catalog = self.encoder.item_vectors
+        if batch.negatives is None:
+            return full_softmax_loss(states.float(), catalog, targets, _matmul_precision(states))
+        assert self.sampler is not None
+        log_expected = self.sampler.log_expected(batch.negatives) if self.logq else None
+        return sampled_softmax_loss(states, catalog, targets, batch.negatives - 1, log_expected)
+
+
+def _matmul_precision(states: Tensor) -> torch.dtype:
+    """The autocast type where mixed precision is on, else float32."""
+    device = states.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return torch.float32
+
+
+def _make_sampler(config: SASRecConfig, train: Histories) -> NegativeSampler | None:
+    n_items = len(train.vocabulary)
+    full = config.loss == "full" or (config.loss == "auto" and n_items <= _FULL_SOFTMAX_UP_TO)
+    if full:
+        return None
+    if config.sampler == "uniform":
+        return NegativeSampler(config.negatives, np.full(n_items, 1.0 / n_items))
+    counts = np.bincount(train.items, minlength=n_items + 1)[1:] + 1.0
+    return NegativeSampler(config.negatives, counts / counts.sum())

@@ -1,0 +1,161 @@
+"""Training rows from histories: windows of inputs with the positions to learn at.
+
+Every event after a user's first is a target exactly once. Histories longer than ``max_length`` give
+overlapping windows in which only positions not counted before carry loss. Rows stay index ranges
+into the flat event array; nothing is copied or padded before a batch is made.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from llmrec.data.histories import Histories
+from llmrec.data.ragged import offsets_of, position_of_each, row_of_each, span_indices
+from llmrec.errors import DataError
+from llmrec.recommenders.sasrec.encoder import PackedRows
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """Packed rows with their targets.
+
+    Attributes:
+        items: ``[total]`` int64 input codes.
+        rows: Layout of the inputs.
+        learn_at: ``[targets]`` int64 flat positions that carry loss.
+        targets: ``[targets]`` int64 codes of the events that follow those positions.
+        negatives: ``[n]`` int64 drawn codes, or None.
+    """
+
+    items: Tensor
+    rows: PackedRows
+    learn_at: Tensor
+    targets: Tensor
+    negatives: Tensor | None = None
+
+    @property
+    def n_targets(self) -> int:
+        """Number of loss terms."""
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        for name in ("items", "learn_at", "targets", "negatives"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, value.to(device, non_blocking=True))
+        self.rows.to(device)
+        return self
+
+
+class NegativeSampler:
+    """Draws item codes with replacement.
+
+    Args:
+        n: Draws per batch.
+        probabilities: ``[items]`` float64, one per item, summing to 1.
+    """
+
+    def __init__(self, n: int, probabilities: npt.NDArray[np.float64]) -> None:
+        self.n = n
+        self._cumulative = np.cumsum(probabilities)
+        self._log_expected = torch.from_numpy(np.log(n * probabilities)).float()
+
+    def draw(self, generator: np.random.Generator) -> Tensor:
+        """``[n]`` int64 codes, 1-based."""
+        found = np.searchsorted(self._cumulative, generator.random(self.n), side="right")
+        return torch.from_numpy(np.minimum(found, self._cumulative.size - 1) + 1)
+
+    def log_expected(self, codes: Tensor) -> Tensor:
+        """``[n]`` log of the expected number of draws of each code."""
+        self._log_expected = self._log_expected.to(codes.device)
+        return self._log_expected[codes - 1]
+
+
+class SequenceWindows:
+    """The training rows of a set of histories, a source of batches for the training loop.
+
+    Args:
+        histories: Training histories; those with fewer than two events give no row.
+        max_length: Longest input.
+        prefixes: One row per target with loss at its last position only.
+        sampler: Draws negatives for each batch, or None.
+
+    Raises:
+        DataError: No history has two events.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        max_length: int,
+        prefixes: bool = False,
+        sampler: NegativeSampler | None = None,
+    ) -> None:
+        self._items = histories.items
+        self._sampler = sampler
+        kept = np.flatnonzero(histories.lengths >= 2)
+        if not kept.size:
+            raise DataError(
+                "no training history has two events, so there is nothing to predict; "
+                "check the split and the minimum history length."
+            )
+        starts = histories.offsets[kept]
+        lengths = histories.lengths[kept] - 1
+        cut = _prefix_rows if prefixes else _window_rows
+        self._starts, self._lengths, self._n_learn = cut(starts, lengths, max_length)
+
+    def __len__(self) -> int:
+        return self._starts.size
+
+    @property
+    def n_targets(self) -> int:
+        """Targets of one epoch: events that are not a user's first."""
+        return int(self._n_learn.sum())
+
+    def batch(self, rows: npt.NDArray[np.int64], generator: np.random.Generator) -> SequenceBatch:
+        """Collate rows in the order given."""
+        starts, lengths, n_learn = self._starts[rows], self._lengths[rows], self._n_learn[rows]
+        ends = offsets_of(lengths)[1:]
+        learn_at = span_indices(ends - n_learn, n_learn)
+        inputs = span_indices(starts, lengths)
+        return SequenceBatch(
+            torch.from_numpy(self._items[inputs].astype(np.int64)),
+            PackedRows(lengths),
+            torch.from_numpy(learn_at),
+            torch.from_numpy(self._items[inputs[learn_at] + 1].astype(np.int64)),
+            None if self._sampler is None else self._sampler.draw(generator),
+        )
+
+
+_Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def _window_rows(
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], max_length: int
+) -> _Rows:
+    """Windows that end ``0, s, 2s, ...`` before the newest input, ``s`` half the window.
+
+    The newest window of a user learns at its last ``s`` positions and so on backwards; the oldest
+    one, which begins at the first event, learns at all that are left.
+    """
+    step = max(1, max_length // 2)
+    n_windows = 1 + np.ceil(np.maximum(lengths - max_length, 0) / step).astype(np.int64)
+    owner = np.repeat(np.arange(lengths.size), n_windows)
+    ends = lengths[owner] - position_of_each(offsets_of(n_windows)) * step
+    first = np.maximum(ends - max_length, 0)
+    oldest = np.append(np.diff(owner) > 0, True)
+    return starts[owner] + first, ends - first, np.where(oldest, ends, step)
+
+
+def _prefix_rows(
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], max_length: int
+) -> _Rows:
+    offsets = offsets_of(lengths)
+    ends = position_of_each(offsets) + 1
+    size = np.minimum(ends, max_length)
+    return starts[row_of_each(offsets)] + ends - size, size, np.ones_like(size)
