@@ -32,6 +32,10 @@ class ArtifactError(LlmrecError):
     """A saved directory is missing, incomplete, of another kind, or does not match its hashes."""
 
 
+class StorageError(LlmrecError):
+    """The file system takes no more: the disk is full, or writing there is not allowed."""
+
+
 class TrainingError(LlmrecError):
     """Training cannot go on: the loss is not finite, or a checkpoint does not fit the run."""
 

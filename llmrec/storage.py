@@ -5,9 +5,11 @@ so that a full disk or a kill leaves the earlier version intact. This module kno
 what is stored; it refuses to overwrite a directory it did not write (no ``marker`` file inside).
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,24 +17,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import ArtifactError
+from llmrec.errors import ArtifactError, LlmrecError, StorageError
+
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+# safetensors and polars are written in Rust, which gives the number in the text only
+_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces ``path`` when the block ends without an error."""
+    """Yield a temporary path that replaces ``path`` when the block ends without an error.
+
+    Raises:
+        StorageError: The disk is full or writing there is not allowed; ``path`` is unchanged.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _flush(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _refusals_in_one_sentence(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -44,7 +57,8 @@ def atomic_directory(path: str | Path, marker: str) -> Iterator[Path]:
         marker: A file the block must write, by which a directory of this kind is recognised.
 
     Raises:
-        ArtifactError: ``path`` exists and is something else.
+        ArtifactError: ``path`` exists and is something else, or the block wrote no ``marker``.
+        StorageError: The disk is full or writing there is not allowed; ``path`` is unchanged.
     """
     path = Path(path)
     if path.exists() and not (path / marker).is_file() and any(_entries(path)):
@@ -52,19 +66,20 @@ def atomic_directory(path: str | Path, marker: str) -> Iterator[Path]:
             f"{path} exists and is not a directory that llmrec wrote (it has no {marker}); "
             "choose another destination or remove it."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
-        yield temporary
-        if not (temporary / marker).is_file():
-            raise ArtifactError(f"the directory for {path} is incomplete: {marker} was not written")
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        temporary.chmod(0o755)
-        _swap(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _refusals_in_one_sentence(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            yield temporary
+            if not (temporary / marker).is_file():
+                raise ArtifactError(f"{path} would be incomplete: {marker} was not written.")
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            temporary.chmod(0o755)
+            _swap(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -99,6 +114,26 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@contextmanager
+def _refusals_in_one_sentence(path: Path) -> Iterator[None]:
+    """Turn a file system's refusal to write into an error that the user can act on."""
+    try:
+        yield
+    except LlmrecError:
+        raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        in_text = _RUST_OS_ERROR.search(str(error))
+        if number is None and in_text is not None:
+            number = int(in_text[1])
+        if number not in _REFUSALS:
+            raise
+        raise StorageError(
+            f"{path} cannot be written: {os.strerror(number)}; what was there before is "
+            "unchanged. Free some space or choose another place."
+        ) from error
+
+
 def _entries(path: Path) -> Iterator[Path]:
     return path.iterdir() if path.is_dir() else iter([path])
 
@@ -116,5 +151,9 @@ def _swap(temporary: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     path.rename(old)
-    temporary.rename(path)
+    try:
+        temporary.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
     shutil.rmtree(old)

@@ -1,11 +1,13 @@
 """Hashes of tables and arrays that depend on the values alone.
 
 Neither the chunking of a frame nor the machine's memory layout changes a hash. Floats are hashed
-by their bits, so -0.0 and 0.0 differ.
+by their bits, so -0.0 and 0.0 differ; NaN is one value, because its spare bits differ by processor
+and are lost in text.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +34,7 @@ def hash_series(series: pl.Series) -> str:
         _update_with_strings(digest, series)
     elif series.dtype.is_numeric() or series.dtype == pl.Boolean:
         values = series.fill_null(False if series.dtype == pl.Boolean else 0)
+        values = values.fill_nan(math.nan) if series.dtype.is_float() else values
         digest.update(np.ascontiguousarray(values.to_numpy()).data)
     else:
         digest.update(json.dumps(series.to_list(), default=str).encode())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MANIFEST = "model.json"
 WEIGHTS, ITEMS, HISTORIES = "model.safetensors", "items.parquet", "histories.parquet"
 _FORMAT = 1
+_REQUIRED = {"model", "config", "items", "seen", "sha256"}
 
 
 def save(model: "BaseRecommender[Any]", directory: str | Path, include_users: bool) -> None:
@@ -120,11 +121,16 @@ def _checked_manifest(folder: Path) -> Mapping[str, Any]:
     if not (folder / MANIFEST).is_file():
         raise ArtifactError(f"{folder} is not a saved model: it has no {MANIFEST}.")
     manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{folder / MANIFEST} does not describe a model.")
     if manifest.get("format") != _FORMAT:
         raise ArtifactError(
             f"{folder}: model format {manifest.get('format')} is not {_FORMAT}; "
             f"it was written by llmrec {manifest.get('llmrec')}."
         )
+    missing = _REQUIRED - manifest.keys()
+    if missing:
+        raise ArtifactError(f"{folder / MANIFEST} is incomplete: {', '.join(sorted(missing))}.")
     for name, expected in manifest["sha256"].items():
         file = folder / name
         if not file.is_file():

@@ -22,10 +22,21 @@ from pydantic import BaseModel, ValidationError
 from llmrec.data.histories import Histories, Origin
 from llmrec.data.splits import Cases
 from llmrec.data.vocabulary import Vocabulary
-from llmrec.errors import ArtifactError, ConfigError, UnknownIdError, nearest_name, shorten
+from llmrec.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    UnknownIdError,
+    nearest_name,
+    shorten,
+)
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders import artifacts
-from llmrec.recommenders.candidates import candidate_codes, recommendation_frame
+from llmrec.recommenders.candidates import (
+    allowed_items,
+    candidate_codes,
+    recommendation_frame,
+)
 
 if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown, Users
@@ -94,12 +105,23 @@ class BaseRecommender(ABC, Generic[ConfigT]):
 
         Returns:
             The model itself, which now also serves the users of ``train`` by id.
+
+        Raises:
+            ConfigError: ``train`` holds no event; the model is as it was before.
+            DataError: The events lack something the model needs; likewise.
+            TrainingError: Training stopped half-way; the best weights so far are kept.
         """
         if not train.items.size:
             raise ConfigError(f"{self.name}: the training histories hold no event.")
+        before = self._vocabulary, self._seen
+        # Set first: a training that stops half-way keeps its best weights, which have seen this.
         self._vocabulary = train.vocabulary
-        self._fit(train, valid)
         self._seen = (train.origin,) if train.origin is not None else ()
+        try:
+            self._fit(train, valid)
+        except (ConfigError, DataError):  # refused before anything was learnt
+            self._vocabulary, self._seen = before
+            raise
         self._known = train
         return self
 
@@ -133,12 +155,7 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         """
         histories = self._checked(histories)
         codes = candidate_codes(candidates, len(histories), self.vocabulary, on_unknown)
-        scores = np.empty(codes.shape, dtype=np.float32)
-        for start in range(0, len(histories), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            scores[part] = self._score_codes(histories.block(start, start + _BLOCK), codes[part])
-        scores[codes == 0] = -np.inf
-        return scores
+        return self._score_candidates(histories, codes)
 
     def rank(
         self, histories: Histories, candidates: Candidates, on_unknown: OnUnknown = "error"
@@ -150,7 +167,7 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         """
         histories = self._checked(histories)
         codes = candidate_codes(candidates, len(histories), self.vocabulary, on_unknown)
-        scores = self.score(histories, candidates, on_unknown)
+        scores = self._score_candidates(histories, codes)
         order = np.argsort(-scores, axis=1, kind="stable")
         ranked = np.take_along_axis(codes, order, 1), np.take_along_axis(scores, order, 1)
         return recommendation_frame(histories.user_ids, *ranked, self.vocabulary)
@@ -181,7 +198,9 @@ class BaseRecommender(ABC, Generic[ConfigT]):
             ConfigError: ``k`` is below 1 or above the number of items to choose from.
         """
         histories = self._histories_of(users, on_unknown)
-        allowed = self._allowed_items(candidates, on_unknown)
+        allowed = None
+        if candidates is not None:
+            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
         n_choices = len(self.vocabulary) if allowed is None else int(allowed.sum())
         if not 1 <= k <= n_choices:
             raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
@@ -250,6 +269,14 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         columns = np.maximum(codes.astype(np.int64) - 1, 0)
         return np.take_along_axis(self._score_catalog(histories), columns, axis=1)
 
+    def _score_candidates(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+        scores = np.empty(codes.shape, dtype=np.float32)
+        for start, block in self._blocks(histories):
+            part = slice(start, start + len(block))
+            scores[part] = self._score_codes(block, codes[part])
+        scores[codes == 0] = -np.inf
+        return scores
+
     def _blocks(self, histories: Histories) -> Iterator[tuple[int, Histories]]:
         for start in range(0, len(histories), _BLOCK):
             yield start, histories.block(start, start + _BLOCK)
@@ -283,16 +310,6 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         known = Vocabulary(self._known.user_ids, "user")
         codes = known.encode(users, on_unknown="error" if on_unknown == "error" else "zero")
         return self._known.take(codes[codes > 0].astype(np.int64) - 1)
-
-    def _allowed_items(
-        self, candidates: Candidates | None, on_unknown: OnUnknown
-    ) -> npt.NDArray[np.bool_] | None:
-        if candidates is None:
-            return None
-        codes = candidate_codes(candidates, 1, self.vocabulary, on_unknown)
-        allowed = np.zeros(len(self.vocabulary) + 1, dtype=bool)
-        allowed[codes] = True
-        return allowed[1:]
 
     def _require_fitted(self) -> None:
         if not self.is_fitted:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from llmrec.data.vocabulary import Vocabulary
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown
@@ -34,24 +34,45 @@ def candidate_codes(
         DataError: There are lists, but not one per history, or no candidate at all.
         UnknownIdError: An item is unknown and ``on_unknown`` is ``"error"``.
     """
-    unknown = "error" if on_unknown == "error" else "zero"
-    if not isinstance(candidates, pl.Series | np.ndarray):
-        candidates = list(candidates)
-    if not len(candidates):
-        raise DataError("the list of candidates is empty.")
-    if not _is_nested(candidates):
-        shared = vocabulary.encode(candidates, unknown)  # type: ignore[arg-type]
+    unknown: Literal["error", "zero"] = "error" if on_unknown == "error" else "zero"
+    listed = _listed(candidates)
+    if not _is_nested(listed):
+        shared = vocabulary.encode(listed, unknown)
         return np.broadcast_to(shared, (n, shared.size))
-    if len(candidates) != n:
+    if len(listed) != n:
         raise DataError(
-            f"{len(candidates)} candidate lists were given for {n} histories; "
+            f"{len(listed)} candidate lists were given for {n} histories; "
             "give one list per history, or one list of ids for everybody."
         )
-    rows = [vocabulary.encode(row, unknown) for row in candidates]  # type: ignore[arg-type]
+    rows = [vocabulary.encode(row, unknown) for row in listed]
     codes = np.zeros((n, max(row.size for row in rows)), dtype=np.int32)
     for number, row in enumerate(rows):
         codes[number, : row.size] = row
     return codes
+
+
+def allowed_items(
+    candidates: Candidates, vocabulary: Vocabulary, on_unknown: OnUnknown
+) -> npt.NDArray[np.bool_]:
+    """Turn candidates for everybody into a mask over the catalog.
+
+    Returns:
+        ``[items]`` bool, column ``j`` for code ``j + 1``.
+
+    Raises:
+        ConfigError: The candidates are lists of lists.
+        DataError: There is no candidate.
+        UnknownIdError: An item is unknown and ``on_unknown`` is ``"error"``.
+    """
+    listed = _listed(candidates)
+    if _is_nested(listed):
+        raise ConfigError(
+            "recommend chooses from one list of candidates for everybody; "
+            "use rank to order a list per history."
+        )
+    allowed = np.zeros(len(vocabulary) + 1, dtype=bool)
+    allowed[candidate_codes(listed, 1, vocabulary, on_unknown)] = True
+    return allowed[1:]
 
 
 def recommendation_frame(
@@ -72,6 +93,15 @@ def recommendation_frame(
             "rank": rank.astype(np.int32),
         }
     )
+
+
+def _listed(candidates: Any) -> Any:
+    """The candidates as something that can be read twice."""
+    if not isinstance(candidates, pl.Series | np.ndarray):
+        candidates = list(candidates)
+    if not len(candidates):
+        raise DataError("the list of candidates is empty.")
+    return candidates
 
 
 def _is_nested(candidates: Any) -> bool:

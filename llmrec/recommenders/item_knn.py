@@ -1,5 +1,6 @@
 """Item-based nearest neighbours over co-occurrence, computed by the ``implicit`` library."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -45,11 +46,15 @@ class ItemKNN(BaseRecommender[ItemKNNConfig]):
             CosineRecommender,
             TFIDFRecommender,
         )
+        from implicit.utils import ParameterWarning
 
         classes = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
         # implicit counts the item itself among its neighbours
         model = classes[self.config.weighting](K=self.config.neighbours + 1)
-        model.fit(self._matrix(train, 1.0), show_progress=False)
+        with warnings.catch_warnings():
+            # TF-IDF and BM25 hand their own COO matrix on and warn about it
+            warnings.simplefilter("ignore", ParameterWarning)
+            model.fit(self._matrix(train, 1.0), show_progress=False)
         similarity = sparse.csr_matrix(model.similarity, dtype=np.float32)
         similarity.setdiag(0)
         similarity.eliminate_zeros()

@@ -47,13 +47,15 @@ _TENSORS = tuple(f.name for f in dataclasses.fields(Checkpoint) if f.name != "pr
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Write a checkpoint and delete all but the newest ``keep``.
+    """Write a checkpoint; keep it and the ``keep - 1`` before it, delete all others.
 
     Returns:
         The directory written.
     """
     folder = Path(folder)
     target = folder / f"step-{checkpoint.progress['step']:09d}"
+    if target.exists() and not (target / MANIFEST).is_file():
+        shutil.rmtree(target)  # half of a checkpoint; resuming passed it over
     with atomic_directory(target, MANIFEST) as temporary:
         for name in _TENSORS:
             tensors = {k: t.contiguous() for k, t in getattr(checkpoint, name).items()}
@@ -61,7 +63,10 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, keep: int = 2) -
         hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
         manifest = {"format": _FORMAT, "progress": checkpoint.progress, "sha256": hashes}
         (temporary / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    # Later steps are of an abandoned training, or damaged: they must not win over this one.
+    earlier = sorted(path for path in folder.glob("step-*") if path.name < target.name)
+    later = [path for path in folder.glob("step-*") if path.name > target.name]
+    for old in [*earlier[: max(0, len(earlier) + 1 - keep)], *later]:
         shutil.rmtree(old)
     return target
 
@@ -88,6 +93,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     manifest = read_json(path / MANIFEST)
+    if not isinstance(manifest, dict) or not {"progress", "sha256"} <= manifest.keys():
+        raise ArtifactError(f"{path / MANIFEST} does not describe a checkpoint.")
     if manifest.get("format") != _FORMAT:
         raise ArtifactError(f"{path}: checkpoint format {manifest.get('format')} is not {_FORMAT}.")
     for name, expected in manifest["sha256"].items():

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmrec.errors import TrainingError
+from llmrec.training.config import TrainingConfig
+
 
 @dataclass
 class Progress:
@@ -13,6 +16,9 @@ class Progress:
     epoch: int = 0
     step: int = 0
     step_in_epoch: int = 0
+    rows: int = 0  # training rows of an epoch
+    loss: float = 0.0  # summed over the targets of the epoch under way
+    n_targets: int = 0  # of the epoch under way
     best: float = -math.inf
     best_epoch: int = -1
     stale: int = 0
@@ -30,3 +36,29 @@ class Progress:
         """Inverse of :meth:`to_json`."""
         best = values["best"]
         return cls(**{**values, "best": -math.inf if best is None else best})
+
+
+def require_same_training(saved: Mapping[str, Any], config: TrainingConfig, rows: int) -> None:
+    """Refuse to continue a training with other settings or other data.
+
+    Only the number of epochs, the patience, checkpoints and reporting may change on resume.
+
+    Args:
+        saved: The progress in a checkpoint, with the settings under ``config``.
+        config: The settings now.
+        rows: Training rows of an epoch now.
+
+    Raises:
+        TrainingError: Something differs; the message names it with both values.
+    """
+    free = {"epochs", "patience", "report_to", "checkpoint_every", "checkpoint_steps"}
+    now, before = config.model_dump(mode="json"), saved["config"]
+    changed = sorted(name for name in now if name not in free and now[name] != before.get(name))
+    details = [f"{name} {before.get(name)} -> {now[name]}" for name in changed]
+    if rows != saved["rows"]:
+        details.append(f"training rows {saved['rows']} -> {rows}")
+    if details:
+        raise TrainingError(
+            f"the checkpoint was made with other settings ({', '.join(details)}); "
+            "use those again, or train without resume."
+        )

@@ -13,18 +13,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
 from llmrec.errors import TrainingError
 from llmrec.training.allocator import keep_freed_memory
 from llmrec.training.averaging import WeightAverage
+from llmrec.training.batches import Batch, BatchSource
 from llmrec.training.checkpoint import (
     Checkpoint,
     flatten_optimizer,
@@ -33,37 +33,12 @@ from llmrec.training.checkpoint import (
     save_checkpoint,
 )
 from llmrec.training.config import TrainingConfig
-from llmrec.training.progress import Progress
+from llmrec.training.progress import Progress, require_same_training
 from llmrec.training.schedule import learning_rate_factor
 from llmrec.training.seeds import epoch_generator, seed_everything
+from llmrec.training.setup import make_accelerator, make_optimizer
 
 Validate = Callable[[], Mapping[str, float]]
-_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-class Batch(Protocol):
-    """What a module's ``forward`` takes."""
-
-    @property
-    def n_targets(self) -> int:
-        """Number of loss terms in the batch."""
-        ...
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on another device."""
-        ...
-
-
-class BatchSource(Protocol):
-    """Training rows that can be fetched as batches in any order."""
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        ...
-
-    def batch(self, rows: npt.NDArray[np.int64], generator: np.random.Generator) -> Batch:
-        """Collate rows; ``generator`` is for whatever is drawn per batch."""
-        ...
 
 
 class Trainer:
@@ -120,16 +95,13 @@ class _Loop:
         self.checkpoints = trainer.checkpoints
         self.source = source
         self.validate = validate
-        self.accelerator = Accelerator(
-            mixed_precision=_PRECISION[self.config.precision],
-            log_with=list(self.config.report_to) or None,
-        )
+        self.accelerator = make_accelerator(self.config)
         if self.config.report_to:
             self.accelerator.init_trackers("llmrec", config=self.config.model_dump())
         self.module = module
-        optimizer = _make_optimizer(module, self.config)
+        optimizer = make_optimizer(module, self.config)
         self.model, self.optimizer = self.accelerator.prepare(module, optimizer)
-        self.progress = Progress()
+        self.progress = Progress(rows=len(source))
         decay = self.config.average
         self.average = None if decay is None else WeightAverage(module, decay)
         self.best_weights: dict[str, torch.Tensor] = {}
@@ -164,11 +136,10 @@ class _Loop:
     def _run_epoch(self, started: float) -> None:
         progress = self.progress
         self.model.train()
-        total, n_targets = 0.0, 0
         for rows, generator in self._row_groups():
             loss, count = self._step(rows, generator)
-            total += loss * count
-            n_targets += count
+            progress.loss += loss * count
+            progress.n_targets += count
             progress.step += 1
             progress.step_in_epoch += 1
             if self.average is not None:
@@ -181,7 +152,9 @@ class _Loop:
         progress.epoch += 1
         progress.step_in_epoch = 0
         progress.seconds = time.perf_counter() - started
-        self._log({"loss": total / max(n_targets, 1), "learning_rate": self._rate()})
+        loss = progress.loss / max(progress.n_targets, 1)
+        self._log({"loss": loss, "learning_rate": self._rate()})
+        progress.loss, progress.n_targets = 0.0, 0
         if self.validate is not None and self._is_due(self.config.validate_every):
             self._run_validation(self.validate, started)
         progress.seconds = time.perf_counter() - started
@@ -206,15 +179,13 @@ class _Loop:
         accelerator, config = self.accelerator, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        world, process = accelerator.num_processes, accelerator.process_index
-        parts = np.array_split(rows, config.accumulation * world)
-        mine = [part for part in parts[process::world] if part.size]
-        batches = [self.source.batch(part, generator).to(accelerator.device) for part in mine]
-        n_targets = self._sum_over_processes(sum(batch.n_targets for batch in batches))
+        world = accelerator.num_processes
+        batches = self._micro_batches(rows, generator)
+        n_targets = self._sum_over_processes(sum(b.n_targets for b, counts in batches if counts))
         total = 0.0
-        for batch in batches:
+        for batch, counts in batches:
             # DDP averages gradients over processes; the factor turns that into a sum.
-            loss = self.model(batch) * (world / max(n_targets, 1))
+            loss = self.model(batch) * (counts * world / max(n_targets, 1))
             accelerator.backward(loss)
             total += float(loss.detach())
         mean = self._sum_over_processes(total) / world
@@ -225,6 +196,26 @@ class _Loop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return mean, int(n_targets)
+
+    def _micro_batches(
+        self, rows: npt.NDArray[np.int64], generator: np.random.Generator
+    ) -> list[tuple[Batch, bool]]:
+        """This process's batches of a step, each with whether it counts.
+
+        Every backward pass sums gradients over the processes, so all must make equally many: one
+        that has run out of rows takes part with a batch that does not count.
+        """
+        world, process = self.accelerator.num_processes, self.accelerator.process_index
+        parts = np.array_split(rows, self.config.accumulation * world)[process::world]
+        if world == 1:
+            parts = [part for part in parts if part.size]
+        else:  # processes draw different dropout, and the same again after a resume
+            progress = self.progress
+            where = [self.config.seed, progress.epoch, progress.step_in_epoch, process]
+            torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
+        device = self.accelerator.device
+        chosen = [(part, True) if part.size else (rows[:1], False) for part in parts]
+        return [(self.source.batch(p, generator).to(device), counts) for p, counts in chosen]
 
     def _rate(self) -> float:
         total = self.config.epochs * self.steps_per_epoch
@@ -317,9 +308,15 @@ class _Loop:
         if checkpoint is None:
             return
         values = dict(checkpoint.progress)
-        _require_same_settings(values.pop("config"), self.config)
+        require_same_training(values, self.config, len(self.source))
+        values.pop("config")
         self.progress = Progress.from_json(values)
-        self.module.load_state_dict(checkpoint.weights)
+        try:
+            self.module.load_state_dict(checkpoint.weights)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"the checkpoint is of another model; train without resume. {error}"
+            ) from None
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         restore_optimizer(optimizer, checkpoint.optimizer)
         self.best_weights = checkpoint.best
@@ -328,31 +325,3 @@ class _Loop:
         torch.set_rng_state(checkpoint.generators["torch"])
         if "cuda" in checkpoint.generators and torch.cuda.is_available():
             torch.cuda.set_rng_state(checkpoint.generators["cuda"])
-
-
-def _make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW; vectors (biases, norms) are not decayed."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=(0.9, config.adam_beta2),
-        fused=True,
-    )
-
-
-def _require_same_settings(saved: Mapping[str, Any], config: TrainingConfig) -> None:
-    """Only the number of epochs, the patience and reporting may change on resume."""
-    free = {"epochs", "patience", "report_to", "checkpoint_every", "checkpoint_steps"}
-    now = config.model_dump(mode="json")
-    changed = sorted(name for name in now if name not in free and now[name] != saved.get(name))
-    if changed:
-        details = ", ".join(f"{name} {saved.get(name)} -> {now[name]}" for name in changed)
-        raise TrainingError(
-            f"the checkpoint was made with other settings ({details}); "
-            "use those again, or train without resume."
-        )

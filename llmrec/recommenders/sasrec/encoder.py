@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from llmrec.data.ragged import offsets_of, position_of_each
 from llmrec.recommenders.sasrec.config import SASRecConfig
-
+from llmrec.training.dropout import ByteDropout
 
 _GROUP_UP_TO = (8, 20)  # longest row of a group; longer rows share the last group
 
@@ -82,7 +82,7 @@ class SequenceEncoder(nn.Module):
         self.items = nn.Embedding(n_items, config.dim)  # row j is code j + 1
         self.positions = nn.Embedding(config.max_length, config.dim)
         self.input_norm = _norm(config.dim) if config.norm == "post" else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.output_norm = nn.Identity() if config.norm == "post" else _norm(config.dim)
         self.apply(self._initialise)
@@ -128,7 +128,7 @@ class _Block(nn.Module):
         self.feed_forward_norm = _norm(config.dim)
         self.expand = nn.Linear(config.dim, config.feed_forward)
         self.contract = nn.Linear(config.feed_forward, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
 
     def forward(self, states: Tensor, rows: PackedRows) -> Tensor:
         if self.pre:

@@ -1,0 +1,60 @@
+"""Entry of ``make bench``: measure our own speed and write it to ``eval/results/benchmarks``.
+
+Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [large]``; without names, all but
+``large``, which needs minutes and gigabytes. Comparison with other libraries is ``peers.py``.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _startup() -> list[Path]:
+    import startup
+
+    return startup.measure()
+
+
+def _epoch() -> list[Path]:
+    import own_sasrec
+
+    return own_sasrec.measure("epoch")
+
+
+def _rank() -> list[Path]:
+    import own_sasrec
+
+    return own_sasrec.measure("recommend")
+
+
+def _large() -> list[Path]:
+    import large
+
+    return large.measure()
+
+
+BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
+    "startup": _startup,
+    "epoch": _epoch,
+    "rank": _rank,
+    "large": _large,
+}
+
+
+def main() -> None:
+    """Run the benchmarks that were named."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or [name for name in BENCHMARKS if name != "large"]
+    if unknown := sorted(set(names) - set(BENCHMARKS)):
+        parser.error(f"unknown benchmark {unknown}; known are {', '.join(BENCHMARKS)}.")
+    for name in names:
+        print(f"{name} ...", flush=True)
+        for path in BENCHMARKS[name]():
+            print(f"written: {path.name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Judge the trained runs of a recipe on the test part and record the figures.
+
+    python eval/record.py eval/recipes/amazon-beauty-sasrec.yaml --runs runs/beauty \
+        --task amazon-beauty --task amazon-beauty-unfiltered
+
+The recipe must be committed unchanged, and every run must have been trained by it: the figures then
+name the commit by which anyone can repeat them. Every call looks at the test part once and counts
+that in ``test_runs`` of the result it replaces.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from llmrec.data.named import load_dataset
+from llmrec.errors import ArtifactError, LlmrecError
+from llmrec.evaluation.harness import evaluate
+from llmrec.evaluation.outcome import Evaluation
+from llmrec.evaluation.results import make_result, write_result
+from llmrec.evaluation.tasks import load_task
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.recipe import Recipe, load_recipe
+from llmrec.storage import read_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    recipe = load_recipe(arguments.recipe)
+    commit = committed_state(arguments.recipe)
+    runs = runs_of(recipe, arguments.runs)
+    for task in arguments.task or [recipe.task]:
+        print(record(recipe, runs, task, str(arguments.recipe), commit))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--runs", type=Path, required=True, help="what llmrec train --output wrote")
+    parser.add_argument("--task", action="append", help="tasks; default: the recipe's own")
+    return parser.parse_args()
+
+
+def committed_state(recipe: Path) -> str:
+    """The commit that holds the recipe as it is now."""
+    changed = git("status", "--porcelain", "--", str(recipe))
+    if changed:
+        raise ArtifactError(f"{recipe} is not committed as it is; commit it before its test run.")
+    return git("rev-parse", "--short=12", "HEAD")
+
+
+def runs_of(recipe: Recipe, folder: Path) -> list[RunDirectory]:
+    """One run per seed, each trained by this very recipe."""
+    several = len(recipe.seeds) > 1
+    runs = [RunDirectory(folder / f"seed-{s}" if several else folder) for s in recipe.seeds]
+    for run, seed in zip(runs, recipe.seeds, strict=True):
+        if run.info["recipe"] != recipe.as_dict() or run.info["seed"] != seed:
+            raise ArtifactError(f"{run.path} was trained by another recipe or seed; train again.")
+    return runs
+
+
+def record(
+    recipe: Recipe, runs: list[RunDirectory], task_name: str, source: str, commit: str
+) -> Path:
+    """Judge all seeds on one task and write the result."""
+    task = load_task(task_name)
+    split = task.split(load_dataset(task.dataset))
+    started = time.perf_counter()
+    figures: dict[str, list[Evaluation]] = {"valid": [], "test": []}
+    for run in runs:
+        model = run.model()
+        for part, found in figures.items():
+            judged = evaluate(model, split, task, part, model=recipe.model.name)  # type: ignore[arg-type]
+            found.append(judged)
+    seconds = time.perf_counter() - started
+    seconds += sum(sum(run.info["seconds"].values()) for run in runs)
+    result = make_result(
+        figures["test"],
+        recipe.seeds,
+        recipe=source,
+        commit=commit,
+        test_runs=earlier_test_runs(task_name, recipe) + 1,
+        hardware=runs[0].info["hardware"],
+        wall_seconds=round(seconds, 1),
+        validation=figures["valid"],
+    )
+    return write_result(result, RESULTS)
+
+
+def earlier_test_runs(task: str, recipe: Recipe) -> int:
+    """How often this model was judged on the task's test part before."""
+    path = RESULTS / task / f"{recipe.model.name}.json"
+    earlier: dict[str, Any] = read_json(path) if path.is_file() else {"test_runs": 0}
+    return int(earlier["test_runs"])
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LlmrecError as error:
+        sys.exit(str(error))

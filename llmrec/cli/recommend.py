@@ -1,0 +1,41 @@
+"""``llmrec recommend``: what a run recommends to known users or to histories given by hand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrec.cli.tables import print_lists
+from llmrec.cli.terminal import JsonOption, print_json
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+UserOption = Annotated[
+    list[str] | None, typer.Option("--user", help="A known user; may be given again.")
+]
+HistoryOption = Annotated[
+    list[str] | None,
+    typer.Option("--history", help="Item ids, oldest first, comma-separated; may be given again."),
+]
+
+
+def recommend(
+    run: RunArgument,
+    user: UserOption = None,
+    history: HistoryOption = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Items of the history may come again.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items to users of RUN (--user) or to histories (--history)."""
+    from llmrec.runs.directory import RunDirectory
+    from llmrec.runs.serving import recommend_from
+
+    lists = recommend_from(
+        RunDirectory(run), user or [], history or [], k=k, exclude_seen=not include_seen
+    )
+    if as_json:
+        print_json(lists.to_dicts())
+    else:
+        print_lists(lists)

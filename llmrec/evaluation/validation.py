@@ -1,0 +1,69 @@
+"""Pydantic models with ``extra="forbid"``, and their complaints as sentences."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llmrec.errors import ConfigError, LlmrecError, nearest_name
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def validated(
+    model: type[Model],
+    data: Any,
+    source: str,
+    error: type[LlmrecError] = ConfigError,
+) -> Model:
+    """Make a model from plain values.
+
+    Args:
+        model: The pydantic model.
+        data: Keys and values, as read from YAML or JSON.
+        source: What the values are called in messages, for instance a file name.
+        error: The class of the error.
+
+    Raises:
+        LlmrecError: A key is unknown or missing, or a value has the wrong form; the first problem
+            is told, with the nearest valid name for an unknown key.
+    """
+    if not isinstance(data, Mapping):
+        raise error(f"{source} must hold keys and values, found {type(data).__name__}.")
+    try:
+        return model.model_validate(data)
+    except ValidationError as problem:
+        raise error(f"{source}: {_sentence(model, problem)}") from None
+
+
+def _sentence(model: type[BaseModel], problem: ValidationError) -> str:
+    # A misspelt key is also a missing one; the misspelling is the more helpful of the two.
+    errors = sorted(problem.errors(), key=lambda error: error["type"] != "extra_forbidden")
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, first["loc"][:-1])
+        near = nearest_name(str(first["loc"][-1]), known) if known else ""
+        return f"unknown key {where!r}{near}."
+    if first["type"] == "missing":
+        return f"key {where!r} is missing."
+    if first["type"] == "value_error":  # raised by our own validators: already a sentence
+        return str(first["ctx"]["error"])
+    return f"{where} is {first['input']!r}: {first['msg']}."
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Field names of the model at a path of plain nested models, empty if it leads elsewhere."""
+    for part in path:
+        named = {field.alias or name: field for name, field in model.model_fields.items()}
+        inner = named[str(part)].annotation if str(part) in named else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]

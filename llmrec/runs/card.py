@@ -1,0 +1,78 @@
+"""The model card of a run, generated from what the run's files say.
+
+Texts come from recipes and data and are treated as hostile: the template engine is sandboxed and
+line breaks and table bars are taken out of every value.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from jinja2.sandbox import SandboxedEnvironment
+
+
+def render_card(
+    info: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], load_from: str
+) -> str:
+    """Write the card.
+
+    Args:
+        info: The content of ``run.yaml``.
+        evaluations: Contents of ``metrics.json`` and ``validation.json``, those that exist.
+        load_from: What to pass to ``llmrec.load``.
+
+    Returns:
+        Markdown with the front matter of the Hugging Face hub.
+    """
+    template = resources.files("llmrec.runs").joinpath("templates/card.md.j2")
+    environment = SandboxedEnvironment(
+        autoescape=False, trim_blocks=False, keep_trailing_newline=True, finalize=_tame
+    )
+    recipe = info["recipe"]
+    protocol = dict(evaluations[0].get("protocol", {})) if evaluations else {}
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        name=recipe["name"],
+        description=recipe["description"],
+        model=recipe["model"]["name"],
+        task=info["task"]["name"],
+        seed=info["seed"],
+        dataset=info["dataset"],
+        split=info["split"],
+        seen=info.get("seen", []),
+        protocol=_short_values(protocol),
+        tables=[(_title(result), _rows(result)) for result in evaluations],
+        load_from=load_from,
+    )
+
+
+def _tame(value: Any) -> Any:
+    if isinstance(value, str):
+        return " ".join(value.replace("|", "/").replace("`", "'").split())
+    return value
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    part = {"valid": "validation", "test": "test"}.get(str(result["part"]), str(result["part"]))
+    return f"Metrics on the {part} part of {result['task']}"
+
+
+def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for metric, value in result["metrics"].items():
+        if value.get("mean") is None:
+            continue
+        low, high = value.get("ci95") or (None, None)
+        interval = "" if low is None else f"{low:.4f} to {high:.4f}"
+        row = {"metric": metric, "mean": value["mean"], "interval": interval}
+        rows.append(row | {"n": value.get("n", "")})
+    return rows
+
+
+def _short_values(protocol: Mapping[str, Any]) -> dict[str, str]:
+    short = {}
+    for key, value in protocol.items():
+        if isinstance(value, str | int | float | bool):
+            short[key] = str(value)
+        elif isinstance(value, list) and value and not isinstance(value[0], dict | list):
+            short[key] = ", ".join(map(str, value))
+    return short

@@ -1,0 +1,75 @@
+"""One HTML page about runs, with the data they were judged on where a copy is at hand.
+
+Without the data the page still holds all figures; titles then come from the runs, and the
+histories of example users are left out.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llmrec.data.named import load_dataset
+from llmrec.data.splits import Split
+from llmrec.errors import LlmrecError
+from llmrec.evaluation.report import write_report
+from llmrec.evaluation.report_data import ReportRun
+from llmrec.runs.comparing import compare_runs
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.execute import stored_task
+
+
+def report_runs(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    *,
+    title: str | None = None,
+    comparisons: Sequence[dict[str, Any]] | None = None,
+    split: Split | None = None,
+) -> Path:
+    """Write the report of runs.
+
+    Args:
+        paths: Run directories, the reference first.
+        output: The HTML file.
+        title: Heading; the task of the first run by default.
+        comparisons: Rows of :func:`~llmrec.runs.comparing.compare_runs`; None compares every
+            run with the first.
+        split: The split the runs were judged under, where the caller has it already.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ProtocolError: The runs were judged differently.
+        ArtifactError: A path is not a run, or the run was never evaluated.
+    """
+    runs = [RunDirectory(path) for path in paths]
+    context = _context(runs[0], runs[0].metrics["part"], split)
+    loaded = [ReportRun.from_directory(run.path, **context) for run in runs]
+    if comparisons is None:
+        comparisons = compare_runs(paths) if len(paths) > 1 else []
+    return write_report(
+        loaded,
+        output,
+        title=title or f"{stored_task(runs[0]).name}: {', '.join(run.name for run in runs)}",
+        comparisons=comparisons,
+    )
+
+
+def _context(run: RunDirectory, part: str, split: Split | None) -> dict[str, Any]:
+    """Catalog, popularities and cases, or nothing where the data cannot be had."""
+    if split is None:
+        try:
+            task = stored_task(run)
+            split = task.split(load_dataset(task.dataset))
+        except LlmrecError:
+            return {}
+    if split.hash != run.info["split"]["hash"]:
+        return {}
+    train = split.train_histories()
+    counts = pl.DataFrame({"item_id": train.vocabulary.decode(train.items)})
+    popularity = counts.group_by("item_id").agg(popularity=pl.len()).sort("item_id")
+    cases = split.cases(part)  # type: ignore[arg-type]
+    return {"catalog": split.dataset.catalog, "popularity": popularity, "cases": cases}

@@ -1,0 +1,147 @@
+"""Requests as they arrive on a command line or over a wire: ids as text, lists as text.
+
+Ids are turned into the model's own type, and an id that is not known is answered with the nearest
+known one. Results carry titles, which the model's item table holds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from llmrec.data.histories import Histories
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import ConfigError, UnknownIdError, nearest_name, shorten
+from llmrec.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from llmrec.recommenders.base import BaseRecommender
+
+    Model = BaseRecommender[Any]
+
+
+def recommend_from(
+    run: RunDirectory,
+    users: Sequence[str],
+    histories: Sequence[str],
+    k: int = 10,
+    exclude_seen: bool = True,
+) -> pl.DataFrame:
+    """Recommend to known users or to histories.
+
+    Args:
+        run: The run that serves.
+        users: Ids of known users, as text.
+        histories: Item ids separated by commas, one text per person; give these or ``users``.
+        k: Items per person.
+        exclude_seen: Leave out the items of the history.
+
+    Returns:
+        A frame ``user_id, item_id, score, rank, title``.
+
+    Raises:
+        ConfigError: Neither or both of ``users`` and ``histories`` are given, or ``k`` is larger
+            than the catalog.
+        UnknownIdError: A user or an item is not known; the nearest known id is named.
+    """
+    model = run.model()
+    inputs = _inputs(model, users, histories)
+    return with_titles(model, model.recommend(inputs, k=k, exclude_seen=exclude_seen))
+
+
+def rank_from(
+    run: RunDirectory, users: Sequence[str], histories: Sequence[str], candidates: str
+) -> pl.DataFrame:
+    """Order candidates for known users or for histories.
+
+    Args:
+        run: The run that serves.
+        users: Ids of known users, as text.
+        histories: As for :func:`recommend_from`.
+        candidates: Item ids separated by commas, or ``@file`` with one id per line.
+
+    Returns:
+        A frame ``user_id, item_id, score, rank, title``.
+    """
+    model = run.model()
+    inputs = _inputs(model, users, histories)
+    items = typed_ids(_candidate_texts(candidates), model.vocabulary)
+    return with_titles(model, model.rank(inputs, items))
+
+
+def with_titles(model: "Model", lists: pl.DataFrame) -> pl.DataFrame:
+    """Add a column ``title``; an item without one shows its id."""
+    ids = model.vocabulary.ids
+    names = ids.cast(pl.String) if model.titles is None else model.titles
+    table = pl.DataFrame({"item_id": ids, "title": names})
+    return lists.join(table, on="item_id", how="left", maintain_order="left")
+
+
+def typed_ids(texts: Sequence[str], vocabulary: Vocabulary) -> pl.Series:
+    """Turn ids given as text into the type of a vocabulary and check that they are known.
+
+    Raises:
+        UnknownIdError: An id is unknown; the nearest known one, or the form of ids, is named.
+    """
+    kind = vocabulary.kind
+    series = pl.Series("id", [text.strip() for text in texts], dtype=pl.String)
+    if vocabulary.dtype.is_integer():
+        numbers = series.cast(pl.Int64, strict=False)
+        if numbers.null_count():
+            text = series.filter(numbers.is_null())[0]
+            raise UnknownIdError(
+                f"{kind} id {text!r} is not a whole number, as the {kind} ids here are "
+                f"(for instance {shorten(vocabulary.ids.head(3))})."
+            )
+        series = numbers
+    unknown = series.filter(pl.Series(vocabulary.encode(series, on_unknown="zero") == 0))
+    if unknown.len():
+        raise UnknownIdError(f"unknown {kind} id {_hint(unknown[0], vocabulary)}")
+    return series
+
+
+def _hint(unknown: str | int, vocabulary: Vocabulary) -> str:
+    if isinstance(unknown, str) and len(vocabulary) <= 200_000:  # the search takes seconds beyond
+        near = nearest_name(unknown, vocabulary.ids)
+        if "did you mean" in near:
+            return f"{unknown!r}{near}"
+    examples = shorten(vocabulary.ids.head(3))
+    way_out = (
+        "; known ones are for instance " + examples + ", and --history serves anyone."
+        if vocabulary.kind == "user"
+        else f"; known ones are for instance {examples}."
+    )
+    return f"{unknown!r}{way_out}"
+
+
+def _inputs(model: "Model", users: Sequence[str], histories: Sequence[str]) -> Histories:
+    if bool(users) == bool(histories):
+        raise ConfigError("give either --user ID or --history 'id,id,...', one of the two.")
+    if users:
+        known = model.known_histories
+        if known is None:
+            raise UnknownIdError(
+                "this run has no histories of known users; give --history 'id,id,...'."
+            )
+        vocabulary = Vocabulary(known.user_ids, "user")
+        return known.take(vocabulary.encode(typed_ids(users, vocabulary)) - 1)
+    rows = [typed_ids(_split(text), model.vocabulary) for text in histories]
+    names = [f"history {number}" for number in range(1, len(rows) + 1)]
+    return Histories.from_lists(dict(zip(names, rows, strict=True)), model.vocabulary)
+
+
+def _candidate_texts(candidates: str) -> list[str]:
+    if not candidates.startswith("@"):
+        return _split(candidates)
+    path = Path(candidates[1:])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"candidates {path} cannot be read: {reason}.") from None
+    return [line for line in lines if line.strip()]
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split(",") if part.strip()]

@@ -1,0 +1,42 @@
+"""What a training loop is made of before it starts: the accelerator and the optimiser."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from llmrec.errors import ConfigError
+from llmrec.training.config import TrainingConfig
+
+_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(config: TrainingConfig) -> Accelerator:
+    """The accelerator for a training's precision and trackers.
+
+    Raises:
+        ConfigError: The precision is fp16 and there is no GPU.
+    """
+    precision = _PRECISION[config.precision]
+    # accelerate fixes one precision per process; another training may want another.
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=precision, log_with=list(config.report_to) or None)
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError("precision fp16 needs a GPU; use float32 or bf16 on a CPU.")
+    return accelerator
+
+
+def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW; vectors (biases, norms) are not decayed."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(0.9, config.adam_beta2),
+        fused=True,
+    )

@@ -1,0 +1,81 @@
+"""The newcomer's path through the real command line: quickstart, then one recommendation."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_llmrec(*words, cwd):
+    program = Path(sys.executable).with_name("llmrec")
+    settings = {**os.environ, "LLMREC_HOME": str(cwd / "cache")}
+    return subprocess.run(
+        [str(program), *words], cwd=cwd, env=settings, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder, outcome and processor seconds, which a busy machine does not change much."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = run_llmrec("quickstart", "--small", cwd=folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return folder, done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_it_finishes_soon_and_without_errors(finished):
+    _, done, seconds = finished
+    assert done.returncode == 0, done.stderr
+    assert seconds < 60
+
+
+def test_it_says_data_figures_differences_titles_and_what_next(finished):
+    _, done, _ = finished
+    for expected in (
+        "data: simulate:tiny@1",
+        "ndcg@10",
+        "popularity",
+        "item_knn",
+        "sasrec - popularity",
+        "sasrec - item_knn",
+        "What SASRec recommends",
+        "runs/quickstart/report.html",
+        "What to run next",
+    ):
+        assert expected in done.stdout
+    assert done.stdout.count("lately:") == 3
+
+
+def test_the_report_is_there_and_shows_the_models(finished):
+    folder, _, _ = finished
+    report = (folder / "runs" / "quickstart" / "report.html").read_text()
+    for model in ("popularity", "item_knn", "sasrec"):
+        assert model in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_the_next_step_it_names_works(finished):
+    folder, done, _ = finished
+    line = next(text for text in done.stdout.splitlines() if "llmrec recommend" in text)
+    again = run_llmrec(*line.split()[1:], "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    rows = json.loads(again.stdout)
+    assert [row["rank"] for row in rows] == list(range(1, 11))
+    assert all(row["title"] for row in rows)
+
+
+def test_the_python_lines_of_the_card_work(finished):
+    folder, _, _ = finished
+    code = (
+        "import llmrec\n"
+        "model = llmrec.load('runs/quickstart/sasrec')\n"
+        "print(model.recommend([1, 2], k=3).height)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "6"

@@ -1,0 +1,168 @@
+"""Training, judging and resuming runs."""
+
+import pytest
+
+from llmrec.errors import ArtifactError, ConfigError, ProtocolError
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.execute import EXAMPLES, evaluate_run, example_cases, train, train_seeds
+from llmrec.runs.recipe import parse_recipe
+
+
+def weights(run):
+    from safetensors.numpy import load_file
+
+    return load_file(run.path / "model" / "model.safetensors")
+
+
+def changed(recipe, **values):
+    written = {key: value for key, value in recipe.as_dict().items() if key != "schema"}
+    return parse_recipe({**written, **values})
+
+
+def test_popularity_run_equals_counting(trained):
+    """The scores served are the training counts, known here from the simulator's own table."""
+    from llmrec.data.named import load_dataset
+    from llmrec.data.splits import leave_one_out
+
+    split = leave_one_out(load_dataset("simulate:tiny@1"))
+    events = split.dataset.interactions.frame.filter(split.parts == 0)
+    counts = dict(events["item_id"].value_counts().iter_rows())
+    lists = RunDirectory(trained / "pop").model().recommend([1], k=5, exclude_seen=False)
+    best = sorted(counts.values(), reverse=True)[:5]
+    assert [counts[item] for item in lists["item_id"]] == best
+
+
+def test_known_users_are_served_as_they_were_at_the_test(trained):
+    from llmrec.data.named import load_dataset
+    from llmrec.data.splits import leave_one_out
+
+    cases = leave_one_out(load_dataset("simulate:tiny@1")).cases("test")
+    known = RunDirectory(trained / "pop").model().known_histories
+    assert known.user_ids.to_list() == cases.histories.user_ids.to_list()
+    assert known.items.tolist() == cases.histories.items.tolist()
+
+
+def test_a_test_keeps_the_validation_figures_and_is_counted(runs):
+    before = RunDirectory(runs / "pop")
+    validation = before.metrics
+    result = evaluate_run(before, part="test")
+    after = RunDirectory(runs / "pop")
+    assert after.metrics == result
+    assert result["part"] == "test"
+    assert after.validation == validation
+    assert (before.info["test_runs"], after.info["test_runs"]) == (0, 1)
+    evaluate_run(after, part="test")
+    assert RunDirectory(runs / "pop").info["test_runs"] == 2
+    card = (runs / "pop" / "README.md").read_text()
+    assert "test part" in card
+    assert "validation part" in card
+
+
+def test_training_with_a_test_gives_the_same_figures_as_judging_later(runs, popularity_recipe):
+    at_once = train(popularity_recipe, runs / "again", part="test")
+    later = evaluate_run(RunDirectory(runs / "pop"), part="test")
+    assert at_once.metrics["metrics"] == later["metrics"]
+    assert at_once.validation["metrics"] == RunDirectory(runs / "pop").validation["metrics"]
+
+
+def test_another_task_does_not_touch_the_runs_own_metrics(runs, tiny_task, tmp_path):
+    other = tmp_path / "kept.yaml"
+    other.write_text(
+        tiny_task.read_text().replace("name: tiny", "name: kept") + "filter_seen: no\n"
+    )
+    run = RunDirectory(runs / "pop")
+    before = run.metrics
+    result = evaluate_run(run, other, part="test")
+    assert result["task"] == "kept"
+    assert RunDirectory(runs / "pop").metrics == before
+    assert (runs / "pop" / "evaluations" / "kept.test" / "metrics.json").is_file()
+
+
+def test_a_model_is_not_judged_on_what_it_has_seen(runs, tiny_task, tmp_path):
+    other = tmp_path / "ratio.yaml"
+    other.write_text(tiny_task.read_text().replace("leave_one_out", "ratio"))
+    with pytest.raises(ProtocolError, match="may have seen"):
+        evaluate_run(RunDirectory(runs / "pop"), other, part="test")
+
+
+def test_without_judging_there_are_no_metrics(tmp_path, popularity_recipe):
+    run = train(popularity_recipe, tmp_path / "run", part="none")
+    assert run.validation is None
+    with pytest.raises(ArtifactError, match="no metrics yet"):
+        _ = run.metrics
+
+
+def test_resuming_equals_training_without_interruption(tmp_path, trained, sasrec_recipe):
+    short = {**sasrec_recipe.training, "epochs": 1}
+    train(changed(sasrec_recipe, training=short), tmp_path / "run")
+    resumed = train(sasrec_recipe, tmp_path / "run", resume=True)
+    uninterrupted = RunDirectory(trained / "sasrec")
+    expected = weights(uninterrupted)
+    assert {name: value.tolist() for name, value in weights(resumed).items()} == {
+        name: value.tolist() for name, value in expected.items()
+    }
+
+
+def test_training_anew_forgets_older_checkpoints(tmp_path, sasrec_recipe):
+    train(sasrec_recipe, tmp_path / "run")
+    short = changed(sasrec_recipe, training={**sasrec_recipe.training, "epochs": 1})
+    train(short, tmp_path / "run")
+    steps = {path.name for path in (tmp_path / "run.checkpoints").iterdir()}
+    assert len(steps) == 1
+
+
+def test_seeds_get_a_run_each(tmp_path, sasrec_recipe):
+    short = {**sasrec_recipe.training, "epochs": 1}
+    recipe = changed(sasrec_recipe, seeds=[3, 4], training=short)
+    runs = train_seeds(recipe, tmp_path / "both")
+    assert [run.path.name for run in runs] == ["seed-3", "seed-4"]
+    assert [run.info["seed"] for run in runs] == [3, 4]
+    first, second = (weights(run) for run in runs)
+    assert any((first[name] != second[name]).any() for name in first)
+
+
+def test_seeds_do_not_go_into_a_run(runs, sasrec_recipe):
+    with pytest.raises(ConfigError, match="is a run itself"):
+        train_seeds(changed(sasrec_recipe, seeds=[1, 2]), runs / "pop")
+
+
+def test_a_wrong_destination_is_refused_before_training(tmp_path, sasrec_recipe):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("dear")
+    with pytest.raises(ArtifactError, match="is not a run"):
+        train(sasrec_recipe, tmp_path / "thesis")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_a_failed_training_leaves_the_earlier_run(runs, popularity_recipe, monkeypatch):
+    before = (runs / "pop" / "run.yaml").read_text()
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("llmrec.evaluation.outcome.Evaluation.save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        train(popularity_recipe, runs / "pop")
+    assert (runs / "pop" / "run.yaml").read_text() == before
+    assert RunDirectory(runs / "pop").model().is_fitted
+    assert sorted(path.name for path in runs.iterdir()) == [
+        *("pop", "sasrec", "sasrec.checkpoints"),
+    ]
+
+
+@pytest.mark.parametrize("part", ["tset", "train"])
+def test_unknown_part(tmp_path, popularity_recipe, part):
+    with pytest.raises(ConfigError, match="unknown part"):
+        train(popularity_recipe, tmp_path / "run", part=part)
+
+
+def test_unknown_task(tmp_path, popularity_recipe):
+    with pytest.raises(ConfigError, match="did you mean 'ml-1m'"):
+        train(changed(popularity_recipe, task="ml1m"), tmp_path / "run")
+
+
+def test_example_cases_are_few_fixed_and_distinct():
+    rows = example_cases(5000)
+    assert rows == example_cases(5000)
+    assert len(set(rows)) == EXAMPLES
+    assert sorted(example_cases(3)) == [0, 1, 2]

@@ -1,0 +1,103 @@
+"""Requests by text: ids of users and items, histories, candidates, and every mistake in them."""
+
+import polars as pl
+import pytest
+
+import llmrec
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import ArtifactError, ConfigError, UnknownIdError
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.serving import rank_from, recommend_from, typed_ids
+
+
+@pytest.fixture
+def run(trained):
+    return RunDirectory(trained / "sasrec")
+
+
+def test_known_users_get_what_the_model_recommends(run):
+    lists = recommend_from(run, ["7", "3"], [], k=4)
+    expected = llmrec.load(run.path).recommend([7, 3], k=4)
+    assert lists.drop("title").equals(expected)
+    assert lists["title"].null_count() == 0
+
+
+def test_a_history_gets_what_its_items_earn(run):
+    lists = recommend_from(run, [], ["10001, 10002"], k=80 - 2)
+    assert lists["user_id"].unique().to_list() == ["history 1"]
+    assert not set(lists["item_id"]) & {10001, 10002}
+    everything = recommend_from(run, [], ["10001,10002"], k=80, exclude_seen=False)
+    assert set(everything["item_id"]) >= {10001, 10002}
+
+
+def test_candidates_are_ordered(run, tmp_path):
+    file = tmp_path / "candidates.txt"
+    file.write_text("10005\n10009\n\n10001\n")
+    lists = rank_from(run, ["1"], [], f"@{file}")
+    assert set(lists["item_id"]) == {10005, 10009, 10001}
+    assert lists["score"].is_sorted(descending=True)
+    assert lists.equals(rank_from(run, ["1"], [], "10005,10009,10001"))
+
+
+@pytest.mark.parametrize(
+    ("users", "histories", "k", "error", "sentence"),
+    [
+        (
+            ["999"],
+            [],
+            3,
+            UnknownIdError,
+            r"unknown user id 999; known ones are .*1, 2, 3.*--history",
+        ),
+        (["ann"], [], 3, UnknownIdError, r"user id 'ann' is not a whole number"),
+        ([], ["10001,77"], 3, UnknownIdError, r"unknown item id 77; known ones"),
+        ([], ["10001,x"], 3, UnknownIdError, r"item id 'x' is not a whole number"),
+        ([], [","], 3, UnknownIdError, r"at least one event"),
+        ([], [], 3, ConfigError, r"give either --user"),
+        (["1"], ["10001"], 3, ConfigError, r"give either --user"),
+        (["1"], [], 81, ConfigError, r"k=81 must lie between 1 and the 80 items"),
+        (["1"], [], 0, ConfigError, r"k=0 must lie"),
+    ],
+)
+def test_mistakes(run, users, histories, k, error, sentence):
+    with pytest.raises(error, match=sentence):
+        recommend_from(run, users, histories, k=k)
+
+
+@pytest.mark.parametrize("candidates", ["@nowhere.txt", "@."])
+def test_unreadable_candidates(run, candidates):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        rank_from(run, ["1"], [], candidates)
+
+
+def test_a_run_without_histories_asks_for_one(runs):
+    (runs / "pop" / "model" / "histories.parquet").unlink()
+    with pytest.raises(UnknownIdError, match="no histories of known users"):
+        recommend_from(RunDirectory(runs / "pop"), ["1"], [])
+
+
+def test_words_get_the_nearest_word():
+    vocabulary = Vocabulary(pl.Series(["pencil", "paper", "ink"]), "item")
+    with pytest.raises(UnknownIdError, match="unknown item id 'pensil'; did you mean 'pencil'"):
+        typed_ids(["ink", " pensil "], vocabulary)
+    assert typed_ids([" ink "], vocabulary).to_list() == ["ink"]
+
+
+def test_a_run_without_its_model_is_refused(runs):
+    (runs / "pop" / "model").rename(runs / "elsewhere")
+    with pytest.raises(ArtifactError, match="without its model"):
+        llmrec.load(runs / "pop")
+
+
+def test_a_changed_weight_file_is_refused(runs):
+    weights = runs / "pop" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtifactError, match="does not match"):
+        llmrec.load(runs / "pop")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./no/where"])
+def test_load_names_what_is_missing(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        llmrec.load(name)

@@ -1,0 +1,39 @@
+"""Sentences are short and suggest the name that was meant."""
+
+import pytest
+
+from llmrec import errors
+from llmrec.errors import LlmrecError, nearest_name, shorten
+
+
+def test_every_error_is_one_the_command_line_catches():
+    kinds = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert len(kinds) >= 7
+    assert all(issubclass(kind, LlmrecError) for kind in kinds)
+    assert issubclass(LlmrecError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sasrek", "; did you mean 'sasrec'?"),
+        ("Item_knn", "; did you mean 'item_knn'?"),
+        ("zzz", "; known names are item_knn, popularity, sasrec"),
+    ],
+)
+def test_nearest_name(name, expected):
+    assert nearest_name(name, ["sasrec", "popularity", "item_knn"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], ""),
+        (["a"], "'a'"),
+        ([1, 2, 3], "1, 2, 3"),
+        (range(1, 9), "1, 2, 3, 4, 5 and 3 more"),
+        (iter(["it's"]), '"it\'s"'),
+    ],
+)
+def test_shorten(values, expected):
+    assert shorten(values) == expected

@@ -1,0 +1,186 @@
+"""Files and directories that are whole or absent, whatever happens in between."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from llmrec.errors import ArtifactError, StorageError
+from llmrec.storage import (
+    atomic_directory,
+    atomic_file,
+    file_sha256,
+    read_json,
+    write_json,
+    write_text,
+)
+
+MARKER = "made.json"
+
+
+def write(path, text, marker=True):
+    with atomic_directory(path, MARKER) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "text").write_text(text)
+        if marker:
+            (folder / MARKER).write_text("{}")
+
+
+def tree(path):
+    return {
+        str(file.relative_to(path)): file.read_text() for file in path.rglob("*") if file.is_file()
+    }
+
+
+class Stop(Exception):
+    pass
+
+
+class TestFile:
+    def test_written_and_replaced(self, tmp_path):
+        path = tmp_path / "new" / "a.txt"
+        for text in ("one", "two"):
+            with atomic_file(path) as temporary:
+                assert temporary.parent == path.parent  # the rename must stay on one file system
+                assert temporary.suffix == ".txt"
+                temporary.write_text(text)
+            assert path.read_text() == text
+        assert os.listdir(path.parent) == ["a.txt"]
+        assert path.stat().st_mode & 0o777 == 0o644
+
+    def test_not_there_before_the_block_ends(self, tmp_path):
+        with atomic_file(tmp_path / "a") as temporary:
+            temporary.write_text("one")
+            assert not (tmp_path / "a").exists()
+
+    def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path):
+        write_text(tmp_path / "a", "old")
+        with pytest.raises(Stop), atomic_file(tmp_path / "a") as temporary:
+            temporary.write_text("half")
+            raise Stop
+        assert tree(tmp_path) == {"a": "old"}
+
+
+class TestDirectory:
+    def test_written_and_replaced(self, tmp_path):
+        path = tmp_path / "new" / "run"
+        write(path, "one")
+        (path / "extra").write_text("of the old one")
+        write(path, "two")
+        assert tree(path) == {MARKER: "{}", "deep/text": "two"}
+        assert os.listdir(path.parent) == ["run"]
+        assert path.stat().st_mode & 0o777 == 0o755
+
+    def test_an_empty_directory_may_be_filled(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        write(tmp_path / "run", "one")
+        assert tree(tmp_path / "run")["deep/text"] == "one"
+
+    def test_an_error_leaves_the_old_one_and_nothing_else(self, tmp_path):
+        write(tmp_path / "run", "old")
+        with pytest.raises(Stop), atomic_directory(tmp_path / "run", MARKER) as folder:
+            (folder / MARKER).write_text("{}")
+            raise Stop
+        assert tree(tmp_path) == {f"run/{MARKER}": "{}", "run/deep/text": "old"}
+
+    def test_a_block_that_forgets_the_marker_is_refused(self, tmp_path):
+        write(tmp_path / "run", "old")
+        with pytest.raises(ArtifactError, match=r"run would be incomplete: made\.json"):
+            write(tmp_path / "run", "new", marker=False)
+        assert tree(tmp_path / "run")["deep/text"] == "old"
+
+    @pytest.mark.parametrize("kind", ["directory", "file"])
+    def test_what_somebody_else_made_is_not_replaced(self, tmp_path, kind):
+        target = tmp_path / "letters"
+        (target if kind == "file" else target / "dear.txt").parent.mkdir(exist_ok=True)
+        (target if kind == "file" else target / "dear.txt").write_text("Dear")
+        before = tree(tmp_path)
+        with pytest.raises(ArtifactError, match=r"letters exists and is not .* no made\.json"):
+            write(target, "new")
+        assert tree(tmp_path) == before
+
+    def test_a_rename_that_fails_puts_the_old_one_back(self, tmp_path, monkeypatch):
+        write(tmp_path / "run", "old")
+        real = Path.rename
+
+        def rename(self, target):
+            if self.suffix == ".tmp":
+                raise OSError(errno.EIO, "Input/output error")
+            return real(self, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+        with pytest.raises(OSError, match="Input/output"):
+            write(tmp_path / "run", "new")
+        assert tree(tmp_path) == {f"run/{MARKER}": "{}", "run/deep/text": "old"}
+
+    def test_left_overs_of_a_kill_are_not_in_the_way(self, tmp_path):
+        write(tmp_path / "run", "old")
+        (tmp_path / ".run.old").mkdir()
+        (tmp_path / ".run.old" / "text").write_text("older")
+        write(tmp_path / "run", "new")
+        assert tree(tmp_path / "run")["deep/text"] == "new"
+        assert not (tmp_path / ".run.old").exists()
+
+
+class RustError(Exception):
+    """What safetensors raises: no errno, the number in the text."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "full"), "No space left on device"),
+        (PermissionError(errno.EACCES, "no"), "Permission denied"),
+        (RustError("I/O error: File too large (os error 27)"), "File too large"),
+    ],
+)
+def test_refusals_of_the_file_system_are_a_sentence(tmp_path, error, reason):
+    write_text(tmp_path / "a", "old")
+    write(tmp_path / "run", "old")
+    before = tree(tmp_path)
+    with pytest.raises(StorageError, match=f"/a cannot be written: {reason}; .*unchanged"):
+        with atomic_file(tmp_path / "a"):
+            raise error
+    with pytest.raises(StorageError, match=f"/run cannot be written: {reason}"):
+        with atomic_directory(tmp_path / "run", MARKER):
+            raise error
+    assert tree(tmp_path) == before
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    for error in (OSError(errno.EIO, "broken"), KeyError("x"), ArtifactError("said already")):
+        with pytest.raises(type(error)) as caught, atomic_file(tmp_path / "a"):
+            raise error
+        assert caught.value is error
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_disk_that_is_really_full(tmp_path):
+    with pytest.raises(StorageError, match="No space left"), atomic_file(tmp_path / "a"):
+        with open("/dev/full", "w") as stream:
+            stream.write("x")
+    assert not (tmp_path / "a").exists()
+
+
+def test_json_round_trip_and_refusals(tmp_path):
+    path = tmp_path / "a.json"
+    value = {"ü": [1, 2.5, None, "</script>"]}
+    write_json(path, value)
+    assert read_json(path) == value
+    assert "ü" in path.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"x": float("nan")})
+    assert read_json(path) == value
+    with pytest.raises(ArtifactError, match=r"b\.json is missing"):
+        read_json(tmp_path / "b.json")
+    for content in (b'{"a": 1', b"\xff\xfe", b""):
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"a\.json is not valid JSON"):
+            read_json(path)
+
+
+def test_sha256_of_known_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "a") == expected
