@@ -69,7 +69,7 @@ def train(
     task = load_task(recipe.task)
     split = task.split(load_dataset(task.dataset)) if split is None else split
     _limit_threads(recipe.threads)
-    checkpoints = output.with_name(f"{output.name}.checkpoints")
+    checkpoints = checkpoints_of(output)
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
     model = recipe.make_model(seed, checkpoints, resume)
@@ -143,6 +143,11 @@ def evaluate_run(
             info = {**run.info, "test_runs": run.info.get("test_runs", 0) + (part == "test")}
             _write_description(copy, info)
     return evaluation.to_dict()
+
+
+def checkpoints_of(output: Path) -> Path:
+    """Where the checkpoints of a run lie while it is being trained."""
+    return output.with_name(f"{output.name}.checkpoints")
 
 
 def stored_task(run: RunDirectory) -> Task:

@@ -1,8 +1,9 @@
-"""What a training loop is made of before it starts: the accelerator and the optimiser."""
+"""What a training loop needs before it starts: processes, accelerator and optimiser."""
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from llmrec.errors import ConfigError
@@ -11,12 +12,23 @@ from llmrec.training.config import TrainingConfig
 _PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
+def processes() -> PartialState:
+    """The processes of this launch: one, or as many as accelerate or torchrun started.
+
+    On a machine without a GPU accelerate joins the others only when told that it is to use CPUs;
+    left alone, every process would train by itself.
+    """
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=on_cpu)
+
+
 def make_accelerator(config: TrainingConfig) -> Accelerator:
     """The accelerator for a training's precision and trackers.
 
     Raises:
         ConfigError: The precision is fp16 and there is no GPU.
     """
+    processes()
     precision = _PRECISION[config.precision]
     # accelerate fixes one precision per process; another training may want another.
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:

@@ -65,7 +65,9 @@ def test_version(llmrec_cli):
     ],
 )
 def test_mistakes_are_one_sentence_on_stderr(llmrec_cli, tmp_path, monkeypatch, words, sentence):
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("LLMREC_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("LLMREC_DATA_HOME", raising=False)
     shown = llmrec_cli(*words)
@@ -74,7 +76,7 @@ def test_mistakes_are_one_sentence_on_stderr(llmrec_cli, tmp_path, monkeypatch, 
     assert sentence in shown.err
     assert shown.err.startswith("error: ")
     assert shown.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_a_defect_keeps_its_traceback(llmrec_cli, monkeypatch):

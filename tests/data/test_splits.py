@@ -204,6 +204,13 @@ def test_cases_can_be_taken_by_number():
     assert targets_of(few) == {3: [4], 1: [4]}
 
 
+def test_targets_are_distinct_and_in_order_of_first_appearance():
+    events = [(1, 1, 0), (1, 2, 1), (1, 9, 2), (1, 3, 3), (1, 9, 4), (1, 9, 5), (1, 3, 6)]
+    cases = global_time(dataset_of(events), 1, 2).cases("test")
+    assert targets_of(cases) == {1: [9, 3]}
+    assert cases.target_offsets.tolist() == [0, 2]
+
+
 def test_short_users_stay_in_training_and_are_counted():
     split = leave_one_out(dataset_of([(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 2), (2, 3, 3)]))
     assert split.n_too_short == 1

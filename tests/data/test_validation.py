@@ -197,3 +197,10 @@ def test_errors_come_first_and_findings_read_as_sentences():
 def test_long_values_are_cut():
     frame = pl.DataFrame({"item_id": [1], "title": ["<b>" + "x" * 1000]})
     assert all(len(f.message) < 200 for f in validate(frame))
+
+
+@pytest.mark.parametrize("moment", [1_000_000_000_000, -1_000_000_000_000])
+def test_milliseconds_are_not_also_called_out_of_range(moment):
+    frame = pl.DataFrame({"user_id": [1], "item_id": [1], "timestamp": [moment]})
+    found = [f for f in validate(frame) if f.column == "timestamp"]
+    assert [("milliseconds" in f.message) for f in found] == [True]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmrec.errors import ArtifactError, ConfigError, ProtocolError
+from llmrec.errors import ArtifactError, ConfigError, ProtocolError, StorageError
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.execute import EXAMPLES, evaluate_run, example_cases, train, train_seeds
 from llmrec.runs.recipe import parse_recipe
@@ -141,7 +141,7 @@ def test_a_failed_training_leaves_the_earlier_run(runs, popularity_recipe, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("llmrec.evaluation.outcome.Evaluation.save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         train(popularity_recipe, runs / "pop")
     assert (runs / "pop" / "run.yaml").read_text() == before
     assert RunDirectory(runs / "pop").model().is_fitted

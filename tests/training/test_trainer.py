@@ -126,7 +126,9 @@ def test_without_validation_the_last_weights_stay():
 
 
 def test_missing_metric_is_a_sentence():
-    with pytest.raises(TrainingError, match=r"does not report 'accuracy', only \['auc', 'ndcg@10'\]"):
+    with pytest.raises(
+        TrainingError, match=r"does not report 'accuracy', only \['auc', 'ndcg@10'\]"
+    ):
         fit(ToyModel(), validate=lambda: {"ndcg@10": 0.1, "auc": 0.5})
 
 

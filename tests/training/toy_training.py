@@ -58,9 +58,7 @@ class ToyModel(nn.Module):
         )
 
     def forward(self, batch):
-        return functional.cross_entropy(
-            self.layers(batch.features), batch.targets, reduction="sum"
-        )
+        return functional.cross_entropy(self.layers(batch.features), batch.targets, reduction="sum")
 
     def weights(self):
         return {name: value.detach().clone() for name, value in self.state_dict().items()}

@@ -1,8 +1,9 @@
 """What every request showed: the choice among items the feed proposed and the user passed over.
 
 The slate of a request holds the chosen item and others drawn without replacement with their
-exposure propensities (Plackett-Luce), never items the user had taken before. The others stand in the order they were drawn. The chosen one lies at position r with probability
-proportional to ``r ** -position_bias``: what stands first is taken more often than chance says.
+exposure propensities (Plackett-Luce), never items the user had taken before. The others stand in
+the order they were drawn. The chosen one lies at position r with probability proportional to
+``r ** -position_bias``: what stands first is taken more often than chance says.
 """
 
 import numpy as np

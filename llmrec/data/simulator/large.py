@@ -5,14 +5,15 @@ and truth are left out: they would be many times the size of the events.
 """
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.data.simulator.events import World, run_users
-from llmrec.data.simulator.presets import Preset, preset
-from llmrec.data.simulator.simulation import checked_seed, data_name, make_catalog, user_stream
+from llmrec.data.simulator.presets import Preset, checked
+from llmrec.data.simulator.simulation import data_name, make_catalog, user_stream
 from llmrec.data.simulator.tables import interaction_table
 from llmrec.storage import atomic_directory, write_json
 
@@ -41,23 +42,25 @@ def write_large(
         ConfigError: The name is unknown or the seed is negative.
         ArtifactError: The folder exists and holds something else.
     """
-    settings = preset(source) if isinstance(source, str) else source
-    seed = checked_seed(settings, seed)
+    settings, seed = checked(source, seed)
     with atomic_directory(folder, MARKER) as target:
         world, catalog = make_catalog(settings, seed)
         catalog.write_parquet(target / "items.parquet")
         events = _write_events(target / "interactions.parquet", world, seed)
-        description = {
-            "schema": 1,
-            "name": data_name(settings, seed),
-            "seed": seed,
-            "users": settings.users,
-            "items": settings.items.items,
-            "events": events,
-            "preset": settings.model_dump(),
-        }
-        write_json(target / MARKER, description)
+        write_json(target / MARKER, _description(settings, seed, events))
     return Path(folder)
+
+
+def _description(settings: Preset, seed: int, events: int) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "name": data_name(settings, seed),
+        "seed": seed,
+        "users": settings.users,
+        "items": settings.items.items,
+        "events": events,
+        "preset": settings.model_dump(),
+    }
 
 
 def _write_events(path: Path, world: World, seed: int) -> int:

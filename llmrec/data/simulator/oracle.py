@@ -1,7 +1,8 @@
 """A recommender that looks the answer's true probability up: the ceiling for every model.
 
-It knows simulated histories and their beginnings only, found by user and length; a history that
-was edited or shortened from the left is refused.
+It knows simulated histories only. The moment is found by the user and the newest event, which is
+unique as no user takes an item twice; older events may be missing, but a history that was edited is
+refused.
 """
 
 from typing import Self
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.histories import Histories, Origin
+from llmrec.data.ragged import row_of_each, span_indices
 from llmrec.data.simulator.truth import Truth
 from llmrec.data.splits import Cases
 from llmrec.data.vocabulary import Vocabulary
@@ -48,23 +50,41 @@ class Oracle:
 
         Raises:
             UnknownIdError: A user is not of this simulation.
-            DataError: A history is not the beginning of that user's simulated history.
+            DataError: A history is not a piece of that user's simulated history.
         """
-        self._require_beginnings(histories)
-        exact = self._truth.next_item_probabilities(histories.user_ids, histories.lengths)
+        positions = self._positions(histories)
+        exact = self._truth.next_item_probabilities(histories.user_ids, positions)
         return exact.astype(np.float32)
 
-    def _require_beginnings(self, histories: Histories) -> None:
-        """The last item given must be the one that the user had at that position."""
-        given = histories.with_vocabulary(self.vocabulary)
+    def _positions(self, histories: Histories) -> npt.NDArray[np.int64]:
+        """``[n]`` number of simulated events up to and including the newest one given."""
+        own, given = self._histories, histories.with_vocabulary(self.vocabulary)
         users = self._truth.users.encode(histories.user_ids).astype(np.int64) - 1
-        lengths = histories.lengths
-        rows = np.flatnonzero((lengths > 0) & (lengths <= self._histories.lengths[users]))
-        own = self._histories.items[self._histories.offsets[users[rows]] + lengths[rows] - 1]
-        wrong = given.items[given.offsets[rows + 1] - 1] != own
-        if wrong.any():
-            user = histories.user_ids[int(rows[np.argmax(wrong)])]
+        base = len(self.vocabulary) + 1
+        keys = row_of_each(own.offsets) * base + own.items
+        order = np.argsort(keys)
+        filled = np.flatnonzero(given.lengths)
+        query = users[filled] * base + given.items[given.offsets[filled + 1] - 1]
+        place = np.minimum(np.searchsorted(keys, query, sorter=order), keys.size - 1)
+        positions = np.zeros(len(given), dtype=np.int64)
+        positions[filled] = order[place] + 1 - own.offsets[users[filled]]
+        self._require_pieces(given, users, positions)
+        return positions
+
+    def _require_pieces(
+        self, given: Histories, users: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]
+    ) -> None:
+        """Every event given must be the one that the user had at its place."""
+        own = self._histories
+        fits = (positions >= given.lengths) & (positions <= own.lengths[users])
+        starts = own.offsets[users] + np.where(fits, positions - given.lengths, 0)
+        index = span_indices(starts, np.where(fits, given.lengths, 0))
+        rows = np.flatnonzero(fits)
+        compared = given.take(rows)
+        differs = own.items[index] != compared.items
+        fits[rows[row_of_each(compared.offsets)[differs]]] = False
+        if not fits.all():
             raise DataError(
-                f"the history given for user {user!r} is not the beginning of the simulated one; "
-                "the oracle needs whole histories, oldest event first."
+                f"the history given for user {given.user_ids[int(np.argmin(fits))]!r} is not a "
+                "piece of the simulated one; the oracle needs events of this simulation in order."
             )

@@ -7,10 +7,12 @@ from ``preset(name).model_copy(update=...)``; a data set made from them is marke
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmrec.data.simulator.words import TOPICS
 from llmrec.errors import ConfigError, nearest_name
+
+MOST_EVENTS = 1_000  # of a user; a session id is the user's id and three digits
 
 
 class _Settings(BaseModel):
@@ -184,6 +186,11 @@ class Preset(_Settings):
                 f"items: {self.items.items} items are too few for {self.most_events} events a "
                 f"user and slates of {self.exposure.slate}; give at least twice as many."
             )
+        if self.most_events > MOST_EVENTS:
+            raise ValueError(
+                f"sessions: {self.most_events} events a user are more than {MOST_EVENTS}, for "
+                "which session ids have room."
+            )
         return self
 
 
@@ -227,3 +234,22 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ConfigError(f"unknown simulator preset {name!r}{nearest_name(name, PRESETS)}.")
     return PRESETS[name]
+
+
+def checked(source: str | Preset, seed: int | None) -> tuple[Preset, int]:
+    """Settings and seed of a simulation; copies made with ``update=`` are checked only here.
+
+    Raises:
+        ConfigError: The name is unknown, a setting is out of range or the seed is negative.
+    """
+    settings = preset(source) if isinstance(source, str) else source
+    try:
+        settings = Preset.model_validate(settings.model_dump())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"preset {settings.name!r}: {reason.rstrip('.')}.") from None
+    if seed is not None and seed < 0:
+        raise ConfigError(f"seed={seed} must not be negative.")
+    return settings, settings.seed if seed is None else seed

@@ -13,7 +13,7 @@ from llmrec.data.simulator.events import Events, World, make_world, run_users
 from llmrec.data.simulator.exposures import make_exposures
 from llmrec.data.simulator.moments import Moments
 from llmrec.data.simulator.oracle import Oracle
-from llmrec.data.simulator.presets import PRESETS, Preset, preset
+from llmrec.data.simulator.presets import PRESETS, Preset, checked
 from llmrec.data.simulator.tables import exposure_table, interaction_table, item_table
 from llmrec.data.simulator.text import describe
 from llmrec.data.simulator.truth import Truth
@@ -75,8 +75,7 @@ def simulate(source: str | Preset, seed: int | None = None) -> Simulation:
     >>> simulate("simulate:tiny@1").dataset
     Dataset(simulate:tiny@1: 1,093 interactions, 60 users, 80 items, with clock)
     """
-    settings = preset(source) if isinstance(source, str) else source
-    seed = checked_seed(settings, seed)
+    settings, seed = checked(source, seed)
     if settings.users * settings.items.items > _MOST_CELLS:
         raise ConfigError(
             f"{settings.name}: {settings.users:,} users by {settings.items.items:,} items are too "
@@ -104,17 +103,6 @@ def user_stream(seed: int, chunk: int) -> np.random.Generator:
 def _stream(seed: int, *path: int) -> np.random.Generator:
     """Random numbers of one purpose, independent of all others with the same seed."""
     return np.random.default_rng([seed, *path])
-
-
-def checked_seed(settings: Preset, seed: int | None) -> int:
-    """The seed to use.
-
-    Raises:
-        ConfigError: The seed is negative.
-    """
-    if seed is not None and seed < 0:
-        raise ConfigError(f"seed={seed} must not be negative.")
-    return settings.seed if seed is None else seed
 
 
 def data_name(settings: Preset, seed: int) -> str:

@@ -5,12 +5,12 @@ import polars as pl
 from llmrec.data.ragged import row_of_each
 from llmrec.data.simulator.events import Events, World
 from llmrec.data.simulator.items import Int
+from llmrec.data.simulator.presets import MOST_EVENTS
 from llmrec.data.simulator.rewards import CONSUMED
 from llmrec.data.simulator.users import DAY, ORIGIN, Plan
 
 FIRST_ITEM_ID = 10_001  # not 1, so that a code taken for an id is noticed
 FIRST_USER_ID = 1
-_SESSIONS = 1_000  # room for the sessions of a user in a session id
 _VALID_EVERY = 5  # every fifth user is for validation where the data brings its own split
 
 
@@ -73,4 +73,4 @@ def exposure_table(rows: pl.DataFrame) -> pl.DataFrame:
 
 def session_ids(user: Int, session: Int) -> Int:
     """Ids unique over all users: user id, then the number of the session in three digits."""
-    return (user + FIRST_USER_ID) * _SESSIONS + session
+    return (user + FIRST_USER_ID) * MOST_EVENTS + session

@@ -53,9 +53,31 @@ def test_oracle_works_at_every_position(small):
     np.testing.assert_allclose(small.oracle.score_catalog(histories).sum(axis=1), 1, atol=1e-5)
 
 
-def test_shortened_history_is_refused(small, cases):
-    with pytest.raises(DataError, match="is not the beginning of the simulated one"):
-        small.oracle.score_catalog(cases.histories.last(5))
+def test_newest_events_are_enough_to_find_the_moment(small, cases):
+    whole = small.oracle.score_catalog(cases.histories)
+    np.testing.assert_array_equal(small.oracle.score_catalog(cases.histories.last(5)), whole)
+
+
+def test_empty_history_is_the_first_moment(small):
+    empty = small.dataset.histories.prefixes([4], [0])
+    first = small.truth.next_item_probabilities([5], [0])
+    np.testing.assert_allclose(small.oracle.score_catalog(empty), first, rtol=1e-6)
+
+
+@pytest.mark.parametrize("edit", ["swap", "foreign", "gap"])
+def test_edited_history_is_refused(small, edit):
+    ids = small.dataset.item_vocabulary.decode(small.dataset.histories[6][:6]).to_list()
+    if edit == "swap":
+        ids[1], ids[2] = ids[2], ids[1]
+    elif edit == "foreign":
+        had = set(small.dataset.histories[6].tolist())
+        free = next(code for code in range(1, 501) if code not in had)
+        ids[-1] = small.dataset.item_vocabulary.decode([free])[0]
+    else:
+        ids = ids[:3] + ids[4:]
+    edited = Histories.from_lists({3: [10_001][:0], 7: ids}, small.dataset.item_vocabulary)
+    with pytest.raises(DataError, match="given for user 7 is not a piece of the simulated one"):
+        small.oracle.score_catalog(edited)
 
 
 def test_unknown_user_is_named(small):

@@ -1,7 +1,9 @@
+import doctest
+
 import pytest
 from pydantic import ValidationError
 
-from llmrec.data.simulator import PRESETS, preset, simulate
+from llmrec.data.simulator import PRESETS, preset, simulate, simulation
 from llmrec.data.simulator.words import TOPICS
 from llmrec.errors import ConfigError
 
@@ -31,11 +33,23 @@ def test_unknown_setting_is_refused():
         preset("simulate:tiny@1").items.__class__(itmes=3, items=80, topics=6)
 
 
-def test_too_few_items_for_histories_without_repeats_are_refused():
+@pytest.mark.parametrize(
+    ("group", "update", "message"),
+    [
+        ("items", {"items": 70}, "70 items are too few for 36 events"),
+        ("items", {"topics": 99}, "items.topics"),
+        ("sessions", {"shortest": 9}, "shortest <= longest"),
+        ("sessions", {"cycles": 30}, "1501 events a user are more than 1000"),
+        ("reward", {"stay": 1.5}, "reward.stay"),
+    ],
+)
+def test_settings_of_ones_own_are_checked(group, update, message):
     tiny = preset("simulate:tiny@1")
-    few = tiny.items.model_copy(update={"items": 70})
-    with pytest.raises(ValidationError, match="70 items are too few for 36 events"):
-        type(tiny)(**{**dict(tiny), "items": few})
+    changed = {group: getattr(tiny, group).model_copy(update=update)}
+    if "cycles" in update:
+        changed["items"] = tiny.items.model_copy(update={"items": 4_000})
+    with pytest.raises(ConfigError, match=message):
+        simulate(tiny.model_copy(update=changed))
 
 
 def test_negative_seed_is_refused():
@@ -64,3 +78,7 @@ def test_topics_share_no_words(kind):
 
 def test_every_topic_has_four_forms():
     assert {len(topic.forms) for topic in TOPICS} == {4}
+
+
+def test_the_example_runs():
+    assert doctest.testmod(simulation) == (0, 1)
