@@ -1,0 +1,63 @@
+"""Write the tables of README.md from the committed results.
+
+python eval/readme.py           # rewrite the tables in place
+python eval/readme.py --check   # exit 1 if they differ from eval/results
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from llmrec.evaluation.results import Benchmark, load_benchmarks, results_table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "eval" / "results"
+COLUMNS = ["ndcg@10", "hit_rate@10"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    path = ROOT / "README.md"
+    written = path.read_text(encoding="utf-8")
+    expected = with_tables(written)
+    if check:
+        sys.exit(0 if written == expected else "README.md differs; run python eval/readme.py")
+    path.write_text(expected, encoding="utf-8")
+
+
+def with_tables(text: str) -> str:
+    """The text with both generated parts brought up to date."""
+    text = replace(text, "results", results_table(RESULTS, metrics=COLUMNS))
+    return replace(text, "benchmarks", benchmark_table(load_benchmarks(RESULTS)))
+
+
+def benchmark_table(benchmarks: list[Benchmark]) -> str:
+    """One row per measured job, ratios with their range over repetitions."""
+    lines = ["| job | llmrec | peer | times faster |", "|---|---|---|---|"]
+    for each in benchmarks:
+        peer, ratio = "-", "-"
+        if each.peer is not None:
+            peer = f"{each.peer.name} {each.peer.version}: {seconds(each.peer.seconds)}"
+        if each.ratio is not None:
+            ratio = f"{each.ratio.median:.1f} ({each.ratio.min:.1f} to {each.ratio.max:.1f})"
+        ours = seconds(each.ours.seconds)
+        lines.append(f"| {each.benchmark.replace('_', ' ')} | {ours} | {peer} | {ratio} |")
+    return "\n".join(lines)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+
+
+def replace(text: str, name: str, content: str) -> str:
+    """Put ``content`` between the two markers called ``name``."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+if __name__ == "__main__":
+    main()
