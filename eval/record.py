@@ -58,7 +58,8 @@ def runs_of(recipe: Recipe, folder: Path) -> list[RunDirectory]:
     several = len(recipe.seeds) > 1
     runs = [RunDirectory(folder / f"seed-{s}" if several else folder) for s in recipe.seeds]
     for run, seed in zip(runs, recipe.seeds, strict=True):
-        if run.info["recipe"] != recipe.as_dict() or run.info["seed"] != seed:
+        trained = {**run.info["recipe"], "seeds": list(recipe.seeds)}  # seeds may run one by one
+        if trained != recipe.as_dict() or run.info["seed"] != seed:
             raise ArtifactError(f"{run.path} was trained by another recipe or seed; train again.")
     return runs
 

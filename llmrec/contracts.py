@@ -47,7 +47,7 @@ class Recommender(Protocol):
         ...
 
     def score_catalog(self, histories: "Histories") -> "FloatArray":
-        """Score every item for every history: ``[n, items]`` float32, column ``j`` is code ``j+1``."""
+        """Score every item: ``[n, items]`` float32, column ``j`` is code ``j + 1``."""
         ...
 
     def score(self, histories: "Histories", candidates: "Candidates") -> "FloatArray":

@@ -37,6 +37,10 @@ class Stop(Exception):
     pass
 
 
+def stop_after(_):
+    raise Stop
+
+
 class TestFile:
     def test_written_and_replaced(self, tmp_path):
         path = tmp_path / "new" / "a.txt"
@@ -57,8 +61,7 @@ class TestFile:
     def test_an_error_leaves_the_old_file_and_nothing_else(self, tmp_path):
         write_text(tmp_path / "a", "old")
         with pytest.raises(Stop), atomic_file(tmp_path / "a") as temporary:
-            temporary.write_text("half")
-            raise Stop
+            stop_after(temporary.write_text("half"))
         assert tree(tmp_path) == {"a": "old"}
 
 
@@ -80,8 +83,7 @@ class TestDirectory:
     def test_an_error_leaves_the_old_one_and_nothing_else(self, tmp_path):
         write(tmp_path / "run", "old")
         with pytest.raises(Stop), atomic_directory(tmp_path / "run", MARKER) as folder:
-            (folder / MARKER).write_text("{}")
-            raise Stop
+            stop_after((folder / MARKER).write_text("{}"))
         assert tree(tmp_path) == {f"run/{MARKER}": "{}", "run/deep/text": "old"}
 
     def test_a_block_that_forgets_the_marker_is_refused(self, tmp_path):
@@ -139,12 +141,12 @@ def test_refusals_of_the_file_system_are_a_sentence(tmp_path, error, reason):
     write_text(tmp_path / "a", "old")
     write(tmp_path / "run", "old")
     before = tree(tmp_path)
-    with pytest.raises(StorageError, match=f"/a cannot be written: {reason}; .*unchanged"):
-        with atomic_file(tmp_path / "a"):
-            raise error
-    with pytest.raises(StorageError, match=f"/run cannot be written: {reason}"):
-        with atomic_directory(tmp_path / "run", MARKER):
-            raise error
+    sentence = f"/a cannot be written: {reason}; .*unchanged"
+    with pytest.raises(StorageError, match=sentence), atomic_file(tmp_path / "a"):
+        raise error
+    sentence = f"/run cannot be written: {reason}"
+    with pytest.raises(StorageError, match=sentence), atomic_directory(tmp_path / "run", MARKER):
+        raise error
     assert tree(tmp_path) == before
 
 
@@ -158,8 +160,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 def test_a_disk_that_is_really_full(tmp_path):
     with pytest.raises(StorageError, match="No space left"), atomic_file(tmp_path / "a"):
-        with open("/dev/full", "w") as stream:
-            stream.write("x")
+        Path("/dev/full").write_text("x")
     assert not (tmp_path / "a").exists()
 
 

@@ -7,8 +7,9 @@ ordered by user, then timestamp; events with equal timestamps, and all events of
 clock, keep the order of the source. This module reads no files.
 """
 
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
+import numpy as np
 import polars as pl
 
 from llmrec.data.vocabulary import as_id_series
@@ -43,9 +44,14 @@ class Interactions:
             raise DataError(f"{source} has no rows; there is nothing to learn from.")
         typed = _with_types(frame, source)
         _require_values(typed, source)
-        typed = _without_duplicates(typed, duplicates, source)
         keys = ["user_id", "timestamp"] if "timestamp" in typed.columns else ["user_id"]
-        self._frame = typed.sort(keys, maintain_order=True)
+        ordered = typed.sort(keys, maintain_order=True)
+        if duplicates != "keep" and "timestamp" in typed.columns:
+            doubled = _later_duplicates(ordered)
+            if duplicates == "error" and doubled.any():
+                _refuse_duplicates(typed, ordered.filter(doubled).row(0, named=True), source)
+            ordered = ordered.filter(~doubled)
+        self._frame = ordered
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -147,21 +153,29 @@ def _require_values(frame: pl.DataFrame, source: str) -> None:
             )
 
 
-def _without_duplicates(frame: pl.DataFrame, duplicates: Duplicates, source: str) -> pl.DataFrame:
-    if duplicates == "keep" or "timestamp" not in frame.columns:
-        return frame
-    keys = ["user_id", "item_id", "timestamp"]
-    if duplicates == "drop":
-        return frame.unique(subset=keys, keep="first", maintain_order=True)
-    if frame.select(pl.struct(keys).n_unique()).item() == frame.height:
-        return frame
-    doubled = frame.with_row_index("row", 1).filter(pl.struct(keys).is_duplicated())
-    first = doubled.row(0, named=True)
-    again = doubled.filter(pl.all_horizontal(pl.col(key) == first[key] for key in keys))[
-        "row"
-    ].to_list()
+def _later_duplicates(ordered: pl.DataFrame) -> pl.Series:
+    """Mask of the events that repeat an earlier one, in a frame ordered by user and timestamp.
+
+    Only events that share user and timestamp with a neighbour can repeat, and they are few: a
+    comparison of neighbours spares hashing all rows, which large logs cannot afford.
+    """
+    user, time = ordered["user_id"], ordered["timestamp"]
+    ties = ((user == user.shift(1)) & (time == time.shift(1))).fill_null(False)
+    near = ties | ties.shift(-1).fill_null(False)
+    first = ordered.filter(near).select(
+        pl.struct("user_id", "item_id", "timestamp").is_first_distinct()
+    )
+    doubled = np.zeros(ordered.height, dtype=bool)
+    doubled[near.to_numpy()] = ~first.to_series().to_numpy()
+    return pl.Series(doubled)
+
+
+def _refuse_duplicates(frame: pl.DataFrame, event: dict[str, Any], source: str) -> NoReturn:
+    keys = ("user_id", "item_id", "timestamp")
+    same = pl.all_horizontal(pl.col(key) == event[key] for key in keys)
+    rows = frame.with_row_index("row", 1).filter(same)["row"].to_list()
     raise DataError(
-        f"{source} has the same event more than once: rows {again[0]} and {again[1]} are user "
-        f"{first['user_id']!r}, item {first['item_id']!r}, timestamp {first['timestamp']}; "
+        f"{source} has the same event more than once: rows {rows[0]} and {rows[1]} are user "
+        f"{event['user_id']!r}, item {event['item_id']!r}, timestamp {event['timestamp']}; "
         'pass duplicates="drop" or duplicates="keep".'
     )
