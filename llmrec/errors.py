@@ -9,7 +9,15 @@ from collections.abc import Iterable
 
 
 class LlmrecError(ValueError):
-    """Base of every error that the user's input can cause."""
+    """Base of every error that the user's input can cause.
+
+    Args:
+        sentence: What was wrong, where, and what to do. A suggestion of :func:`nearest_name` may
+            end it: the full stop after its question mark is dropped.
+    """
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(sentence.replace("?.", "?"))
 
 
 class DataError(LlmrecError):

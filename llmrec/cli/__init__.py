@@ -39,6 +39,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(sentence: str) -> None:
-    line = " ".join(sentence.split()).replace("?.", "?")
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)

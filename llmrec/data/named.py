@@ -129,19 +129,23 @@ def _prepare(card: Card, accept_licence: AcceptLicence) -> Path:
             f"this edition has no official address; put its files {', '.join(card.files)} in the "
             f"folder {card.name} under LLMREC_DATA_HOME. The source is {card.homepage}."
         )
+    in_hand = _official_files_in_hand(card)
+    if not in_hand:
+        _require_licence(card, accept_licence)
     folder = cache_home() / "datasets" / card.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as temporary:
-        files = _official_files_in_hand(card)
-        if not files:
-            _require_licence(card, accept_licence)
-            files = [Path(temporary) / download.file_name for download in card.downloads]
-            for download, file in zip(card.downloads, files, strict=True):
-                fetch(download.url, file, md5=download.md5, max_bytes=download.max_bytes)
-        dataset = _read_raw(card, files)
+        dataset = _read_raw(card, in_hand or _downloaded(card, Path(temporary)))
         _check_counts(dataset, card)
         write_uniform_folder(dataset, folder, "parquet")
     return folder
+
+
+def _downloaded(card: Card, folder: Path) -> list[Path]:
+    files = [folder / download.file_name for download in card.downloads]
+    for download, file in zip(card.downloads, files, strict=True):
+        fetch(download.url, file, md5=download.md5, max_bytes=download.max_bytes)
+    return files
 
 
 def _official_files_in_hand(card: Card) -> list[Path]:

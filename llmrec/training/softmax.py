@@ -27,7 +27,8 @@ def full_softmax_loss(
         states: ``[positions, d]`` float32.
         items: ``[items, d]`` float32 item vectors.
         targets: ``[positions]`` int64 row numbers of ``items``.
-        precision: Arithmetic of the three matrix products; the softmax itself is float32.
+        precision: Type of the logits, of the probabilities made of them, and of the three matrix
+            products; the gradient of ``items`` is summed in float32.
 
     Returns:
         A scalar, differentiable once with respect to ``states`` and ``items``.
