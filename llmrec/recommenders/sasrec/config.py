@@ -40,6 +40,10 @@ class SASRecConfig(BaseModel):
         description="all: every position of a sequence in one pass; prefix: one row per position, "
         "loss at its last one only (same targets, many times the work).",
     )
+    validation_filters_seen: bool = Field(
+        True,
+        description="Leave out items of the history when validating; set it as the task does.",
+    )
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="Settings of the training loop."
     )

@@ -84,10 +84,10 @@ class SASRec(BaseRecommender[SASRecConfig]):
         trainer = Trainer(config.training, self.checkpoints, self.resume)
         validate = None
         if valid is not None:
-            metric = config.training.metric
+            metrics, filtered = [config.training.metric], config.validation_filters_seen
 
             def validate() -> Mapping[str, float]:
-                return ranking_metrics(self._score_catalog, valid, [metric])
+                return ranking_metrics(self._score_catalog, valid, metrics, filtered)
 
         self.log = trainer.fit(module, source, validate)
         self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
