@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -20,22 +19,18 @@ def run_llmrec(*words, cwd):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Folder, outcome and processor seconds, which a busy machine does not change much."""
+    """Folder and outcome."""
     folder = tmp_path_factory.mktemp("newcomer")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = run_llmrec("quickstart", "--small", cwd=folder)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return folder, done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return folder, run_llmrec("quickstart", "--small", cwd=folder)
 
 
-def test_it_finishes_soon_and_without_errors(finished):
-    _, done, seconds = finished
+def test_it_finishes_without_errors(finished):
+    _, done = finished
     assert done.returncode == 0, done.stderr
-    assert seconds < 60
 
 
 def test_it_says_data_figures_differences_titles_and_what_next(finished):
-    _, done, _ = finished
+    _, done = finished
     for expected in (
         "data: simulate:tiny@1",
         "ndcg@10",
@@ -52,7 +47,7 @@ def test_it_says_data_figures_differences_titles_and_what_next(finished):
 
 
 def test_the_report_is_there_and_shows_the_models(finished):
-    folder, _, _ = finished
+    folder, _ = finished
     report = (folder / "runs" / "quickstart" / "report.html").read_text()
     for model in ("popularity", "item_knn", "sasrec"):
         assert model in report
@@ -60,7 +55,7 @@ def test_the_report_is_there_and_shows_the_models(finished):
 
 
 def test_the_next_step_it_names_works(finished):
-    folder, done, _ = finished
+    folder, done = finished
     line = next(text for text in done.stdout.splitlines() if "llmrec recommend" in text)
     again = run_llmrec(*line.split()[1:], "--json", cwd=folder)
     assert again.returncode == 0, again.stderr
@@ -70,7 +65,7 @@ def test_the_next_step_it_names_works(finished):
 
 
 def test_the_python_lines_of_the_card_work(finished):
-    folder, _, _ = finished
+    folder, _ = finished
     code = (
         "import llmrec\n"
         "model = llmrec.load('runs/quickstart/sasrec')\n"
