@@ -22,7 +22,7 @@ from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.results import make_result, write_result
 from llmrec.evaluation.tasks import load_task
 from llmrec.runs.directory import RunDirectory
-from llmrec.runs.recipe import Recipe, load_recipe
+from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
 from llmrec.storage import read_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,8 +58,9 @@ def runs_of(recipe: Recipe, folder: Path) -> list[RunDirectory]:
     several = len(recipe.seeds) > 1
     runs = [RunDirectory(folder / f"seed-{s}" if several else folder) for s in recipe.seeds]
     for run, seed in zip(runs, recipe.seeds, strict=True):
-        trained = {**run.info["recipe"], "seeds": list(recipe.seeds)}  # seeds may run one by one
-        if trained != recipe.as_dict() or run.info["seed"] != seed:
+        # Seeds may be trained one by one, and settings added since then had their defaults.
+        trained = parse_recipe({**run.info["recipe"], "seeds": list(recipe.seeds)})
+        if trained.as_dict() != recipe.as_dict() or run.info["seed"] != seed:
             raise ArtifactError(f"{run.path} was trained by another recipe or seed; train again.")
     return runs
 
