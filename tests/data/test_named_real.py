@@ -56,11 +56,10 @@ def test_leave_one_out_has_a_case_for_nearly_every_user(dataset):
     assert split.n_too_short == (64 if dataset.name == "ml-1m-collm" else 0)
 
 
-def test_sequences_are_those_of_the_file(dataset):
-    path = Path(HOME) / dataset.name / "sequences.csv.gz"
-    if not path.is_file():
-        pytest.skip("the set comes as interactions")
-    text = pl.read_csv(path, infer_schema=False)
+@pytest.mark.parametrize("name", ["ml-1m", "amazon-beauty", "amazon-office"])
+def test_sequences_are_those_of_the_file(name):
+    dataset = load_dataset(name)
+    text = pl.read_csv(Path(HOME) / name / "sequences.csv.gz", infer_schema=False)
     users = dataset.user_vocabulary.ids.cast(pl.String).to_list()
     of_user = dict(text.iter_rows())
     for row in (0, len(users) // 2, len(users) - 1):
