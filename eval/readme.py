@@ -35,13 +35,16 @@ def with_tables(text: str) -> str:
 
 def benchmark_table(benchmarks: list[Benchmark]) -> str:
     """One row per measured job, ratios with their range over repetitions."""
-    lines = ["| job | llmrec | peer | times faster |", "|---|---|---|---|"]
+    lines = ["| job | llmrec | peer | times faster, or quality in equal time |", "|---|---|---|---|"]
     for each in benchmarks:
         peer, ratio = "-", "-"
         if each.peer is not None:
             peer = f"{each.peer.name} {each.peer.version}: {seconds(each.peer.seconds)}"
         if each.ratio is not None:
             ratio = f"{each.ratio.median:.1f} ({each.ratio.min:.1f} to {each.ratio.max:.1f})"
+        if isinstance(each.setting, dict) and "peer_ndcg@10" in each.setting:
+            values = each.setting["ours_ndcg@10"], each.setting["peer_ndcg@10"]
+            ratio = "ndcg@10 {:.4f} against {:.4f}".format(*values)
         ours = seconds(each.ours.seconds)
         lines.append(f"| {each.benchmark.replace('_', ' ')} | {ours} | {peer} | {ratio} |")
     return "\n".join(lines)
