@@ -35,7 +35,10 @@ def with_tables(text: str) -> str:
 
 def benchmark_table(benchmarks: list[Benchmark]) -> str:
     """One row per measured job, ratios with their range over repetitions."""
-    lines = ["| job | llmrec | peer | times faster, or quality in equal time |", "|---|---|---|---|"]
+    lines = [
+        "| job | llmrec | peer | times faster, or quality in equal time |",
+        "|---|---|---|---|",
+    ]
     for each in benchmarks:
         peer, ratio = "-", "-"
         if each.peer is not None:
