@@ -143,6 +143,10 @@ def test_benchmarks_have_their_own_form(tmp_path):
 
 
 def test_everything_committed_has_the_form():
-    load_results(COMMITTED)
-    load_benchmarks(COMMITTED)
-    results_table(COMMITTED)
+    files = {path for path in COMMITTED.glob("*/*.json") if path.parent.name != "benchmarks"}
+    results = load_results(COMMITTED)
+    assert {COMMITTED / each.task / each.file_name for each in results} == files
+    benchmarks = {path.stem for path in (COMMITTED / "benchmarks").glob("*.json")}
+    assert {each.benchmark for each in load_benchmarks(COMMITTED)} == benchmarks
+    table = results_table(COMMITTED)
+    assert all(f"**{each.task}**" in table for each in results)
