@@ -81,3 +81,50 @@ class Recommender(Protocol):
     def push_to_hub(self, repository: str, **options: Any) -> str:
         """Upload the model without anything about users; returns the address."""
         ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Something that turns texts into vectors of one length."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the encoder: everything that changes its output, weights included."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> "FloatArray":
+        """Embed texts: ``[n, dim]`` float32 unit rows; a text with nothing in it is all zeros."""
+        ...
+
+
+@runtime_checkable
+class NeighborIndex(Protocol):
+    """Vectors that can be searched by inner product.
+
+    A row without direction (all zeros) is never an answer, and a query of zeros has none.
+    """
+
+    def __len__(self) -> int:
+        """Number of rows, those without direction included."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def search(
+        self, queries: "npt.ArrayLike", k: int
+    ) -> "tuple[FloatArray, npt.NDArray[np.int64]]":
+        """Find the ``k`` best rows of every query ``[q, dim]``.
+
+        Returns:
+            Scores ``[q, k]`` float32, best first, and rows ``[q, k]``, counted from 0. Where the
+            index has no more to offer, -inf and -1.
+        """
+        ...

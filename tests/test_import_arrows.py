@@ -20,11 +20,13 @@ LEVELS = {
     "storage": 0,
     "resources": 0,
     "contracts": 0,
+    "templates": 0,
     "data": 1,
     "evaluation": 2,
     "training": 2,
     "adapters": 3,
     "retrieval": 3,
+    "profiles": 3,
     "inference": 3,
     "recommenders": 4,
     "signatures": 4,
@@ -38,7 +40,18 @@ FOUNDATION = {name for name, level in LEVELS.items() if level == 0}
 SYSTEM_FRIENDS = {("sra_cl", "sasrec"), ("reclora", "ctr"), ("reclora", "llm_ranker")}
 SYSTEMS = {"popularity", "item_knn", "sasrec", "sra_cl", "llm_ranker", "ctr", "reclora", "onerec"}
 
-HEAVY = {"torch", "transformers", "vllm", "accelerate", "peft", "datasets", "sklearn", "matplotlib"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "vllm",
+    "accelerate",
+    "peft",
+    "datasets",
+    "sklearn",
+    "matplotlib",
+    "faiss",
+}
 MAY_LOAD_HEAVY = (
     "training",
     "recommenders.sasrec",

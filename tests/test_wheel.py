@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_wheel_holds_tasks_recipes_templates_and_the_type_marker(tmp_path):
+def test_wheel_holds_tasks_recipes_prompts_templates_and_the_type_marker(tmp_path):
     source = tmp_path / "source"
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -33,8 +33,10 @@ def test_wheel_holds_tasks_recipes_templates_and_the_type_marker(tmp_path):
     assert "llmrec/py.typed" in names
     assert "llmrec/evaluation/templates/report.html.j2" in names
     assert "llmrec/runs/templates/card.md.j2" in names
-    for folder in ("tasks", "recipes"):
-        expected = {f.name for f in (ROOT / "eval" / folder).glob("*.yaml")}
-        prefix = f"llmrec/_resources/eval/{folder}/"
+    shipped = {"eval/tasks": "*.yaml", "eval/recipes": "*.yaml", "prompts": "*.md.jinja"}
+    for folder, pattern in shipped.items():
+        expected = {f.name for f in (ROOT / folder).glob(pattern)}
+        assert expected
+        prefix = f"llmrec/_resources/{folder}/"
         assert {n.removeprefix(prefix) for n in names if n.startswith(prefix)} == expected
-    assert not [n for n in names if n.startswith(("tests/", "eval/"))]
+    assert not [n for n in names if n.startswith(("tests/", "eval/", "prompts/"))]

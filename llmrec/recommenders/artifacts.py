@@ -51,6 +51,7 @@ def save(model: "BaseRecommender[Any]", directory: str | Path, include_users: bo
             "config": model.config.model_dump(mode="json"),
             "items": model.vocabulary.fingerprint,
             "seen": [vars(origin) for origin in model.seen],
+            "details": model.details,
             "sha256": files,
         }
         text = json.dumps(manifest, indent=2, allow_nan=False)
@@ -151,6 +152,7 @@ def _read(cls: "type[ModelT]", folder: Path, manifest: Mapping[str, Any]) -> "Mo
     model._vocabulary = vocabulary
     model.titles = items["title"] if "title" in items.columns else None
     model._seen = tuple(Origin(**origin) for origin in manifest["seen"])
+    model.details = manifest.get("details", {})
     state: dict[str, npt.NDArray[Any]] = load_file(folder / WEIGHTS)
     model._load_state(state)
     if (folder / HISTORIES).is_file():

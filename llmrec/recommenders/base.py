@@ -19,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
+from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories, Origin
 from llmrec.data.splits import Cases
 from llmrec.data.vocabulary import Vocabulary
@@ -53,6 +54,10 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         config: Settings, or None to give them as keyword arguments.
         options: Fields of ``config_class``.
 
+    Attributes:
+        titles: A readable name of every item, or None.
+        details: What else is worth knowing about how the model was made, as JSON values; saved.
+
     Raises:
         ConfigError: A setting is unknown or out of range.
     """
@@ -66,6 +71,7 @@ class BaseRecommender(ABC, Generic[ConfigT]):
             raise ConfigError(f"{self.name}: give either a config or keyword options, not both.")
         self.config: ConfigT = config if config is not None else self._make_config(options)
         self.titles: pl.Series | None = None
+        self.details: dict[str, Any] = {}
         self._vocabulary: Vocabulary | None = None
         self._seen: tuple[Origin, ...] = ()
         self._known: Histories | None = None
@@ -95,6 +101,14 @@ class BaseRecommender(ABC, Generic[ConfigT]):
     def known_histories(self) -> Histories | None:
         """Histories of the users the model can serve by id, or None."""
         return self._known
+
+    def use_catalog(self, catalog: Catalog) -> Self:
+        """Tell the model what is known about the items, before :meth:`fit`.
+
+        Every model keeps the titles for what it shows; some learn from the texts.
+        """
+        self.titles = catalog.titles
+        return self
 
     def fit(self, train: Histories, valid: Cases | None = None) -> Self:
         """Learn from histories.

@@ -15,6 +15,7 @@ MODELS = {
     "popularity": "llmrec.recommenders.popularity:Popularity",
     "item_knn": "llmrec.recommenders.item_knn:ItemKNN",
     "sasrec": "llmrec.recommenders.sasrec:SASRec",
+    "sra_cl": "llmrec.recommenders.sra_cl:SRACL",
 }
 
 

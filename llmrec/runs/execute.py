@@ -72,11 +72,10 @@ def train(
     checkpoints = checkpoints_of(output)
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
-    model = recipe.make_model(seed, checkpoints, resume)
+    model = recipe.make_model(seed, checkpoints, resume).use_catalog(split.dataset.catalog)
     start = time.perf_counter()
     model.fit(split.train_histories(), split.cases("valid"))
     seconds = {"training": time.perf_counter() - start}
-    model.titles = split.dataset.catalog.titles
     model.serve(split.train_histories(include_valid=True))
     parts = {"valid": ["valid"], "test": ["valid", "test"], "none": []}[part]
     evaluations = [_judge(model, recipe, split, task, each) for each in parts]

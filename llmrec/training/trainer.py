@@ -33,6 +33,7 @@ from llmrec.training.checkpoint import (
     save_checkpoint,
 )
 from llmrec.training.config import TrainingConfig
+from llmrec.training.epochs import EpochAware, lasting_state
 from llmrec.training.progress import Progress, require_same_training
 from llmrec.training.schedule import learning_rate_factor
 from llmrec.training.seeds import epoch_generator, seed_everything
@@ -69,7 +70,8 @@ class Trainer:
         """Train ``module`` in place and leave it with its best weights (last without validation).
 
         Args:
-            module: ``forward(batch)`` returns the summed loss, a scalar.
+            module: ``forward(batch)`` returns the summed loss, a scalar. It may be
+                :class:`~llmrec.training.epochs.EpochAware`.
             source: Training rows.
             validate: Returns metrics, among them ``config.metric``; larger is better.
 
@@ -123,7 +125,7 @@ class _Loop:
             while self.progress.epoch < self.config.epochs and not self._is_stale():
                 self._run_epoch(started)
         if self.best_weights:
-            self.module.load_state_dict(self.best_weights)
+            self.module.load_state_dict(self.best_weights, strict=False)
         elif self.average is not None:
             self.average.settle()
         if self.config.report_to:
@@ -135,6 +137,8 @@ class _Loop:
 
     def _run_epoch(self, started: float) -> None:
         progress = self.progress
+        if isinstance(self.module, EpochAware) and not progress.step_in_epoch:
+            self.module.start_epoch(progress.epoch)
         self.model.train()
         for rows, generator in self._row_groups():
             loss, count = self._step(rows, generator)
@@ -153,7 +157,8 @@ class _Loop:
         progress.step_in_epoch = 0
         progress.seconds = time.perf_counter() - started
         loss = progress.loss / max(progress.n_targets, 1)
-        self._log({"loss": loss, "learning_rate": self._rate()})
+        figures = self.module.end_epoch() if isinstance(self.module, EpochAware) else {}
+        self._log({"loss": loss, "learning_rate": self._rate(), **figures})
         progress.loss, progress.n_targets = 0.0, 0
         if self.validate is not None and self._is_due(self.config.validate_every):
             self._run_validation(self.validate, started)
@@ -231,7 +236,7 @@ class _Loop:
 
     def _stop_on_bad_loss(self, loss: float, rows: npt.NDArray[np.int64]) -> None:
         if self.best_weights:
-            self.module.load_state_dict(self.best_weights)
+            self.module.load_state_dict(self.best_weights, strict=False)
         kept = (
             f"the weights of epoch {self.progress.best_epoch} are kept"
             if (self.best_weights)
@@ -247,8 +252,7 @@ class _Loop:
         self.model.eval()
         with self.average.in_place() if self.average is not None else nullcontext():
             metrics = self._validate_on_main(validate)
-            weights = self.module.state_dict()
-            candidate = {name: t.detach().cpu().clone() for name, t in weights.items()}
+            candidate = lasting_state(self.module)
         if self.config.metric not in metrics:
             raise TrainingError(
                 f"validation does not report {self.config.metric!r}, only {sorted(metrics)}; "

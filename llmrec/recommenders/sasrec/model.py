@@ -20,9 +20,10 @@ from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.sasrec.config import SASRecConfig
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
-from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceBatch, SequenceWindows
+from llmrec.recommenders.sasrec.loss import NextItemLoss
+from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceWindows
+from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
-from llmrec.training.softmax import full_softmax_loss, sampled_softmax_loss
 from llmrec.training.trainer import Trainer
 
 _FULL_SOFTMAX_UP_TO = 50_000  # items; above, the sampled loss costs far less and learns as well
@@ -77,10 +78,8 @@ class SASRec(BaseRecommender[SASRecConfig]):
         n_items = len(train.vocabulary)
         seed_everything(config.training.seed)
         encoder = SequenceEncoder(config, n_items)
-        sampler = _make_sampler(config, train)
-        module = _NextItemLoss(encoder, sampler, config.logq)
-        source = SequenceWindows(train, config.max_length, config.targets == "prefix", sampler)
         self._encoder = encoder
+        module, source = self._training_parts(encoder, train)
         trainer = Trainer(config.training, self.checkpoints, self.resume)
         validate = None
         if valid is not None:
@@ -91,6 +90,15 @@ class SASRec(BaseRecommender[SASRecConfig]):
 
         self.log = trainer.fit(module, source, validate)
         self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def _training_parts(
+        self, encoder: SequenceEncoder, train: Histories
+    ) -> tuple[nn.Module, BatchSource]:
+        """What the training loop trains, and on what."""
+        config = self.config
+        sampler = make_sampler(config, train)
+        source = SequenceWindows(train, config.max_length, config.targets == "prefix", sampler)
+        return NextItemLoss(encoder, sampler, config.logq), source
 
     def _score_catalog(self, histories: Histories) -> FloatArray:
         with torch.inference_mode():
@@ -138,38 +146,8 @@ class SASRec(BaseRecommender[SASRecConfig]):
         self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-class _NextItemLoss(nn.Module):
-    """The encoder with its loss: what the training loop trains."""
-
-    def __init__(
-        self, encoder: SequenceEncoder, sampler: NegativeSampler | None, logq: bool
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler
-        self.logq = logq
-
-    def forward(self, batch: SequenceBatch) -> Tensor:
-        """Summed next-item loss of a batch."""
-        states = self.encoder(batch.items, batch.rows).index_select(0, batch.learn_at)
-        targets = batch.targets - 1
-        catalog = self.encoder.item_vectors
-        if batch.negatives is None:
-            return full_softmax_loss(states.float(), catalog, targets, _matmul_precision(states))
-        assert self.sampler is not None
-        log_expected = self.sampler.log_expected(batch.negatives) if self.logq else None
-        return sampled_softmax_loss(states, catalog, targets, batch.negatives - 1, log_expected)
-
-
-def _matmul_precision(states: Tensor) -> torch.dtype:
-    """The autocast type where mixed precision is on, else float32."""
-    device = states.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return torch.float32
-
-
-def _make_sampler(config: SASRecConfig, train: Histories) -> NegativeSampler | None:
+def make_sampler(config: SASRecConfig, train: Histories) -> NegativeSampler | None:
+    """The source of negatives that the settings ask for; None means the full softmax."""
     n_items = len(train.vocabulary)
     full = config.loss == "full" or (config.loss == "auto" and n_items <= _FULL_SOFTMAX_UP_TO)
     if full:

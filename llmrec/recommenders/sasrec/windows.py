@@ -28,6 +28,7 @@ class SequenceBatch:
         rows: Layout of the inputs.
         learn_at: ``[targets]`` int64 flat positions that carry loss.
         targets: ``[targets]`` int64 codes of the events that follow those positions.
+        events: ``[total]`` int64 which training event each input is, counted over all histories.
         negatives: ``[n]`` int64 drawn codes, or None.
     """
 
@@ -35,6 +36,7 @@ class SequenceBatch:
     rows: PackedRows
     learn_at: Tensor
     targets: Tensor
+    events: Tensor
     negatives: Tensor | None = None
 
     @property
@@ -44,7 +46,7 @@ class SequenceBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device."""
-        for name in ("items", "learn_at", "targets", "negatives"):
+        for name in ("items", "learn_at", "targets", "events", "negatives"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, value.to(device, non_blocking=True))
@@ -106,7 +108,7 @@ class SequenceWindows:
             )
         starts = histories.offsets[kept]
         lengths = histories.lengths[kept] - 1
-        cut = _prefix_rows if prefixes else _window_rows
+        cut = _prefix_rows if prefixes else window_rows
         self._starts, self._lengths, self._n_learn = cut(starts, lengths, max_length)
 
     def __len__(self) -> int:
@@ -128,6 +130,7 @@ class SequenceWindows:
             PackedRows(lengths),
             torch.from_numpy(learn_at),
             torch.from_numpy(self._items[inputs[learn_at] + 1].astype(np.int64)),
+            torch.from_numpy(inputs),
             None if self._sampler is None else self._sampler.draw(generator),
         )
 
@@ -135,13 +138,16 @@ class SequenceWindows:
 _Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
-def _window_rows(
+def window_rows(
     starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], max_length: int
 ) -> _Rows:
-    """Windows that end ``0, s, 2s, ...`` before the newest input, ``s`` half the window.
+    """Cut rows into windows that end ``0, s, 2s, ...`` before the newest input, ``s`` half of them.
 
     The newest window of a user learns at its last ``s`` positions and so on backwards; the oldest
     one, which begins at the first event, learns at all that are left.
+
+    Returns:
+        Start, length and number of learnt positions of every window.
     """
     step = max(1, max_length // 2)
     n_windows = 1 + np.ceil(np.maximum(lengths - max_length, 0) / step).astype(np.int64)

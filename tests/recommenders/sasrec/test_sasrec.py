@@ -12,7 +12,7 @@ from llmrec.data.splits import Cases
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import DataError, TrainingError
 from llmrec.recommenders.sasrec import SASRec
-from llmrec.recommenders.sasrec.model import _NextItemLoss
+from llmrec.recommenders.sasrec.loss import NextItemLoss
 from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceWindows
 
 SMALL = {"dim": 16, "heads": 2, "blocks": 1, "feed_forward": 32, "max_length": 10}
@@ -44,7 +44,7 @@ def next_on_circle(histories):
 
 def loss_of(model, histories, targets, sampler=None, logq=True):
     """Summed loss and number of targets over all rows, without dropout."""
-    module = _NextItemLoss(model.encoder, sampler, logq).eval()
+    module = NextItemLoss(model.encoder, sampler, logq).eval()
     source = SequenceWindows(histories, model.config.max_length, targets == "prefix", sampler)
     batch = source.batch(np.arange(len(source)), np.random.default_rng(0))
     with torch.no_grad():

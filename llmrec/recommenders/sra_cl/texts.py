@@ -1,0 +1,141 @@
+"""From a catalog and training histories to text vectors of items and sequences.
+
+Item texts come from the catalog alone. Texts about users are written from their training events,
+or given, and then checked: a profile may not know more of a user than the training part holds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec.data.catalog import Catalog
+from llmrec.data.histories import Histories
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import ConfigError, DataError, ProtocolError
+from llmrec.profiles.facts import item_facts
+from llmrec.profiles.profile import Profiles
+from llmrec.profiles.requests import item_requests, user_requests
+from llmrec.profiles.writers import TemplateWriter
+from llmrec.profiles.writing import write_profiles
+from llmrec.recommenders.sra_cl.config import SRACLConfig
+from llmrec.recommenders.sra_cl.events import TrainingEvents
+from llmrec.retrieval.encoders import text_encoder
+from llmrec.retrieval.vectors import TextVectors, embed_texts
+from llmrec.templates import load_template
+
+ITEM_TEMPLATE, USER_TEMPLATE = "item_profile", "user_profile"
+
+
+def item_texts(catalog: Catalog, kind: str) -> list[str]:
+    """One text per item in the order of the catalog; empty where nothing is known of it.
+
+    Args:
+        catalog: The items.
+        kind: ``"title"``, or ``"profile"`` for title, brand, categories and description.
+    """
+    facts = item_facts(catalog)
+    if kind == "title":
+        return facts.own_titles
+    texts = TemplateWriter(load_template(ITEM_TEMPLATE)).write(item_requests(catalog))
+    known = zip(facts.own_titles, facts.brands, facts.categories, facts.descriptions, strict=True)
+    return [text if any(told) else "" for text, told in zip(texts, known, strict=True)]
+
+
+def embed_items(
+    texts: Sequence[str], vocabulary: Vocabulary, encoder: str, cache: Path | None
+) -> TextVectors:
+    """Vectors of item texts.
+
+    Raises:
+        DataError: There is no text, or they are all the same.
+    """
+    filled = {text.strip() for text in texts} - {""}
+    if not filled:
+        raise DataError(
+            "no item of the catalog has a text (title, brand, category or description), so texts "
+            "cannot say which items are alike; set alpha and beta to 0, or give vectors."
+        )
+    if len(filled) == 1 and len(texts) > 1:
+        raise DataError(
+            f"all items have the same text {next(iter(filled))[:60]!r}, which says nothing about "
+            "which are alike; set alpha and beta to 0, or give vectors."
+        )
+    return TextVectors.embed(texts, vocabulary, text_encoder(encoder, sorted(filled)), cache)
+
+
+def embed_sequences(
+    profiles: Profiles,
+    events: TrainingEvents,
+    train: Histories,
+    encoder: str,
+    cache: Path | None,
+    knows_future: bool,
+) -> npt.NDArray[np.float16]:
+    """The vector of the newest profile that each sequence may know.
+
+    Args:
+        profiles: Of users, checked.
+        events: The training events.
+        train: The histories they come from.
+        encoder: Name of the text encoder.
+        cache: Where vectors are kept.
+        knows_future: Let a sequence that precedes the user's first profile use that one.
+
+    Returns:
+        ``[events, D]`` float16; zero rows for sequences without a profile.
+    """
+    texts = profiles.texts.to_list()
+    made = text_encoder(encoder, sorted(set(texts)))
+    vectors = embed_texts(texts, made, cache).astype(np.float16)
+    users = train.user_ids.gather(events.users)
+    rows = profiles.rows_at(users, np.arange(len(events)) - events.starts + 1, knows_future)
+    found = vectors[rows]
+    found[rows < 0] = 0
+    return found
+
+
+def write_user_profiles(
+    train: Histories, catalog: Catalog, config: SRACLConfig, folder: Path
+) -> Profiles:
+    """Profiles by template at the granularity of the settings."""
+    granularity = config.user_text
+    if granularity == "mean":
+        raise ConfigError("user_text is mean: no profile is written.")
+    requests = user_requests(
+        train, catalog, granularity, config.profile_every, include_last=granularity != "user"
+    )
+    writer = TemplateWriter(load_template(USER_TEMPLATE))
+    return write_profiles(requests, writer, folder)
+
+
+def require_training_only(profiles: Profiles, train: Histories) -> None:
+    """Refuse user profiles that know more events of a user than ``train`` holds.
+
+    :func:`llmrec.profiles.require_no_leak` checks more, where the whole split is at hand.
+
+    Raises:
+        ConfigError: These are not profiles of users.
+        ProtocolError: They come from another split, or one knows a later event.
+        UnknownIdError: A user is not in ``train``.
+    """
+    if profiles.kind != "user":
+        raise ConfigError("use_profiles takes profiles of users; items take their texts' vectors.")
+    theirs, ours = profiles.origin, train.origin
+    if theirs is not None and ours is not None and theirs.split_hash != ours.split_hash:
+        raise ProtocolError(
+            f"the profiles were written from split {theirs.split_hash[:12]} of {theirs.dataset}, "
+            f"this training uses {ours.split_hash[:12]}; write them from this split."
+        )
+    owners = Vocabulary(train.user_ids, "user").encode(profiles.ids).astype(np.int64) - 1
+    known = profiles.frame["n_events"].to_numpy()
+    late = np.flatnonzero(known > train.lengths[owners])
+    if late.size:
+        row = profiles.frame.row(int(late[0]), named=True)
+        raise ProtocolError(
+            f"the profile of user {row['user_id']!r} was written from {row['n_events']} events, "
+            f"its newest item {row['newest_item']!r}, but the training part holds "
+            f"{train.lengths[owners[late[0]]]} events of that user: it knows a held-out event. "
+            "Write profiles from training events only."
+        )
