@@ -1,4 +1,4 @@
-"""Write the tables of README.md from the committed results.
+"""Write the generated tables of README.md and docs from the committed results.
 
 python eval/readme.py           # rewrite the tables in place
 python eval/readme.py --check   # exit 1 if they differ from eval/results
@@ -8,29 +8,40 @@ import argparse
 import sys
 from pathlib import Path
 
+from llmrec.evaluation.ablation import ablation_table, load_ablations
 from llmrec.evaluation.results import Benchmark, load_benchmarks, results_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
 COLUMNS = ["ndcg@10", "hit_rate@10"]
+PAGES = ("README.md", "docs/results.md")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    path = ROOT / "README.md"
-    written = path.read_text(encoding="utf-8")
-    expected = with_tables(written)
-    if check:
-        sys.exit(0 if written == expected else "README.md differs; run python eval/readme.py")
-    path.write_text(expected, encoding="utf-8")
+    for page in PAGES:
+        path = ROOT / page
+        written = path.read_text(encoding="utf-8")
+        expected = with_tables(written)
+        if check and written != expected:
+            sys.exit(f"{page} differs; run python eval/readme.py")
+        if not check:
+            path.write_text(expected, encoding="utf-8")
 
 
 def with_tables(text: str) -> str:
-    """The text with both generated parts brought up to date."""
-    text = replace(text, "results", results_table(RESULTS, metrics=COLUMNS))
-    return replace(text, "benchmarks", benchmark_table(load_benchmarks(RESULTS)))
+    """The text with its generated parts brought up to date."""
+    tables = {
+        "results": results_table(RESULTS, metrics=COLUMNS),
+        "benchmarks": benchmark_table(load_benchmarks(RESULTS)),
+        "ablations": "\n\n".join(map(ablation_table, load_ablations(RESULTS))),
+    }
+    for name, table in tables.items():
+        if f"<!-- {name}:begin -->" in text:
+            text = replace(text, name, table)
+    return text
 
 
 def benchmark_table(benchmarks: list[Benchmark]) -> str:

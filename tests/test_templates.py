@@ -112,7 +112,7 @@ def test_functions_of_the_language_need_no_declaration(written):
 def test_unknown_names_and_unreadable_files(tmp_path):
     with pytest.raises(ConfigError, match="'user_profil'; did you mean 'user_profile'"):
         load_template("user_profil")
-    with pytest.raises(ConfigError, match="must end in .jinja"):
+    with pytest.raises(ConfigError, match=r"must end in \.jinja"):
         load_template(tmp_path / "mine.txt")
     with pytest.raises(ConfigError, match=r"mine\.jinja cannot be read"):
         load_template(tmp_path / "mine.jinja")

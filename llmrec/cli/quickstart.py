@@ -1,4 +1,4 @@
-"""``llmrec quickstart``: three models on real data, judged side by side, in minutes."""
+"""``llmrec quickstart``: a few models on real data, judged side by side, in minutes."""
 
 import time
 from dataclasses import asdict
@@ -30,7 +30,10 @@ def quickstart(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train popularity, item-kNN and SASRec, judge them on the test part, and write a report."""
+    """Train four recommenders, judge them on the test part, and write a report.
+
+    They are popularity, item-kNN, SASRec, and SRA-CL where the items have titles.
+    """
     start = time.perf_counter()
     with stage("loading the libraries", as_json):
         from llmrec.runs import quickstart as steps
@@ -46,7 +49,7 @@ def quickstart(
     if not as_json:
         print(f"\ndata: {choice.name}, {choice.reason}\n{split.dataset}\n")
     runs: dict[str, RunDirectory] = {}
-    for name, recipe in steps.recipes(task, seed, small).items():
+    for name, recipe in steps.recipes(task, seed, small, split).items():
         with stage(f"training and judging {name}", as_json):
             runs[name] = train(recipe, output / name, part="test", split=split)
     paths = [run.path for run in runs.values()]
@@ -59,7 +62,7 @@ def quickstart(
             comparisons=every,
             split=split,
         )
-    shown = [row for row in every if row["other"] == "sasrec"]
+    shown = [row for row in every if row["other"] in ("sasrec", "sra_cl")]
     examples = steps.examples(runs["sasrec"], split)
     seconds = time.perf_counter() - start
     if as_json:
@@ -72,7 +75,7 @@ def quickstart(
     print()
     print_runs(list(runs.values()), METRICS)
     print(
-        "\nIs SASRec better? Differences over the same users, with p-values of a sign-flip test:\n"
+        "\nAre they better? Differences over the same users, with p-values of a sign-flip test:\n"
     )
     print_comparison(shown)
     _print_examples(examples)

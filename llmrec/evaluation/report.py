@@ -33,6 +33,7 @@ from llmrec.evaluation.report_lists import (
     popularity_bands,
     recommended,
 )
+from llmrec.evaluation.report_neighbors import NeighborSection, neighbor_section
 from llmrec.evaluation.report_shapes import WIDTH, BarChart, IntervalChart, LineChart
 from llmrec.evaluation.report_tables import (
     Comparison,
@@ -75,6 +76,7 @@ class _Group:
     without_lists: str
     bands: list[Band]
     examples: list[Example]
+    neighbors: NeighborSection | None
     provenance: list[tuple[ModelName, tuple[tuple[str, str], ...]]]
 
 
@@ -168,6 +170,7 @@ def _group(
         without_lists=_names(run for run in runs if colours[run.name] not in with_lists),
         bands=popularity_bands(runs, colours),
         examples=examples(runs, colours),
+        neighbors=neighbor_section(runs, colours),
         provenance=list(zip(models_of(runs, colours), map(_provenance, runs), strict=True)),
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """What a report is made from: the files of run directories, read and checked.
 
 A run directory must hold ``run.yaml``, ``metrics.json`` and ``per_user.parquet``; ``log.jsonl``
-(models without training have none), ``recommendations.parquet`` and ``histories.parquet`` may be
-absent. Nothing here formats or draws, and no model is loaded.
+(models without training have none), ``neighbors.json`` (kept by models that learn from texts),
+``recommendations.parquet`` and ``histories.parquet`` may be absent. Nothing here formats or draws,
+and no model is loaded.
 """
 
 import json
@@ -20,6 +21,7 @@ from llmrec.data.vocabulary import as_id_series
 from llmrec.errors import ArtifactError, DataError, ProtocolError, nearest_name, shorten
 from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.protocol import require_same
+from llmrec.storage import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class ReportRun:
         catalog: The items, for titles and the size of the catalogue.
         popularity: Columns ``item_id, popularity``: training events of every item that has some.
         cases: What the model was asked, for the histories and all targets of example users.
+        neighbors: The content of ``neighbors.json``, or None.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ReportRun:
     catalog: Catalog | None = None
     popularity: pl.DataFrame | None = None
     cases: Cases | None = None
+    neighbors: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.recommendations is not None:
@@ -95,6 +99,7 @@ class ReportRun:
             catalog=catalog,
             popularity=popularity,
             cases=cases,
+            neighbors=_read_neighbors(directory / "neighbors.json"),
         )
 
     @property
@@ -160,6 +165,15 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise ArtifactError(f"{path} must hold keys and values, found {type(config).__name__}.")
     return config
+
+
+def _read_neighbors(path: Path) -> Mapping[str, Any] | None:
+    if not path.is_file():
+        return None
+    values = read_json(path)
+    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        raise ArtifactError(f"{path} is not a report of neighbours: it has no whole 'schema'.")
+    return values
 
 
 def _read_table(path: Path) -> pl.DataFrame | None:

@@ -22,6 +22,7 @@ from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import read_json, write_json
 
 BENCHMARKS = "benchmarks"
+_NOT_TASKS = (BENCHMARKS, "ablations")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -194,8 +195,8 @@ def make_result(
         protocol=first.protocol,
         model=first.model,
         variant=first.variant,
-        metrics=_over_seeds(evaluations),
-        validation=_over_seeds(validation) if validation else {},
+        metrics=figures_over_seeds(evaluations),
+        validation=figures_over_seeds(validation) if validation else {},
         n_users=first.n_users,
         seeds=tuple(seeds),
         recipe=recipe,
@@ -224,7 +225,7 @@ def load_results(folder: str | Path) -> list[Result]:
     """
     found = []
     for path in sorted(Path(folder).glob("*/*.json")):
-        if path.parent.name == BENCHMARKS:
+        if path.parent.name in _NOT_TASKS:
             continue
         result = validated(Result, read_json(path), str(path), ArtifactError)
         if (path.parent.name, path.name) != (result.task, result.file_name):
@@ -294,7 +295,12 @@ def _cell(figure: SeedFigure | None) -> str:
     return f"{figure.mean:.4f}{interval}"
 
 
-def _over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, SeedFigure]:
+def figures_over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, SeedFigure]:
+    """Every metric over the seeds of one model, with an interval where it is a mean over users.
+
+    Raises:
+        ProtocolError: The evaluations differ in protocol or users.
+    """
     for evaluation in evaluations[1:]:
         require_same(evaluations[0].protocol, evaluation.protocol)
     table = average_seeds(evaluations)

@@ -68,7 +68,7 @@ class ItemFacts:
 
 
 def item_facts(catalog: Catalog, fields: ItemFields | None = None) -> ItemFacts:
-    """Read the facts of a catalog: a plain loop over items, about 10 seconds for a million.
+    """Read the facts of a catalog: a plain loop over items, about 20 microseconds each.
 
     Args:
         catalog: The items.

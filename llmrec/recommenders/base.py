@@ -230,6 +230,15 @@ class BaseRecommender(ABC, Generic[ConfigT]):
             codes[part], values[part] = top_items(scores, k)
         return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
 
+    def reports(self) -> Mapping[str, Mapping[str, Any]]:
+        """What a freshly fitted model can tell about its making beside its weights.
+
+        Returns:
+            Name to JSON values; a run keeps each in ``<name>.json``. They may tell of users, so
+            they are not uploaded with a model.
+        """
+        return {}
+
     def save_pretrained(self, directory: str | Path, include_users: bool = True) -> None:
         """Write the model to a directory, replacing an earlier model there.
 

@@ -113,7 +113,8 @@ def as_matrix(values: npt.ArrayLike, name: str) -> "FloatArray":
         DataError: It is not two-dimensional, not numeric, or holds NaN or infinity.
     """
     try:
-        matrix = np.ascontiguousarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is infinity, refused below
+            matrix = np.ascontiguousarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be a table of numbers: {error}.") from None
     if np.ndim(values) != 2:

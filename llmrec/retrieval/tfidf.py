@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.utils.extmath import randomized_svd
 
 from llmrec.data.hashing import hash_arrays, hash_json
 from llmrec.errors import ArtifactError, ConfigError, DataError
@@ -109,7 +109,7 @@ class HashedTfidf:
         if len(chosen) > self._settings["sample"]:
             rows = rng.choice(len(chosen), self._settings["sample"], replace=False)
             chosen = [chosen[row] for row in np.sort(rows)]
-        counts = self._count(chosen)
+        counts = self._count(chosen or [""])
         frequency = np.bincount(counts.indices, minlength=counts.shape[1])
         order = np.argsort(-frequency, kind="stable")[: self._settings["max_features"]]
         self._columns = np.sort(order[frequency[order] > 0])
@@ -207,6 +207,6 @@ class HashedTfidf:
     def _leading_directions(self, rows: sparse.csr_array) -> "FloatArray":
         """Right singular vectors ``[rank, columns]`` of the weighted texts."""
         rank = min(int(self._settings["dim"]), *rows.shape)
-        svd = TruncatedSVD(rank, random_state=self._settings["seed"]).fit(rows)
-        kept = svd.singular_values_ > _NEGLIGIBLE * svd.singular_values_[0]
-        return np.ascontiguousarray(svd.components_[kept], dtype=np.float32)
+        _, strength, directions = randomized_svd(rows, rank, random_state=self._settings["seed"])
+        kept = strength > _NEGLIGIBLE * strength[0]
+        return np.ascontiguousarray(directions[kept], dtype=np.float32)

@@ -60,7 +60,7 @@ def embed_texts(
     place = {text: row for row, text in enumerate(dict.fromkeys(plain))}
     distinct = list(place)
     values = np.zeros((len(distinct), encoder.dim), dtype=np.float16)
-    keys = np.array([hashlib.sha256(t.encode()).digest() for t in distinct], dtype=_KEY)
+    keys = np.array([_key(t) for t in distinct], dtype=_KEY)
     todo = np.array([bool(text.strip()) for text in distinct], dtype=np.bool_)
     folder = None if cache is None else _folder(Path(cache), encoder)
     if folder is not None:
@@ -76,6 +76,11 @@ def embed_texts(
             progress(min(start + shard, len(rows)), len(rows))
     spread = np.array([place[text] for text in plain], dtype=np.int64)
     return _unit_rows(values.astype(np.float32))[spread]
+
+
+def _key(text: str) -> bytes:
+    """Hash of a text; halves of surrogate pairs, as in broken exports, are hashed as they are."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _embed(texts: list[str], encoder: TextEncoder) -> npt.NDArray[np.float16]:
@@ -172,7 +177,8 @@ class TextVectors:
             DataError: The array has not one row per id, or holds NaN or infinity.
         """
         try:
-            matrix = np.array(values, dtype=np.float32)
+            with np.errstate(over="ignore"):  # too large for float32 is infinity, refused below
+                matrix = np.array(values, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise DataError(f"vectors must be a table of numbers: {error}.") from None
         if matrix.ndim != 2 or not matrix.shape[1]:

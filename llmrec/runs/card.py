@@ -12,7 +12,10 @@ from jinja2.sandbox import SandboxedEnvironment
 
 
 def render_card(
-    info: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], load_from: str
+    info: Mapping[str, Any],
+    evaluations: Sequence[Mapping[str, Any]],
+    load_from: str,
+    neighbors: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the card.
 
@@ -20,6 +23,7 @@ def render_card(
         info: The content of ``run.yaml``.
         evaluations: Contents of ``metrics.json`` and ``validation.json``, those that exist.
         load_from: What to pass to ``llmrec.load``.
+        neighbors: The content of ``neighbors.json``, if there is one.
 
     Returns:
         Markdown with the front matter of the Hugging Face hub.
@@ -42,6 +46,7 @@ def render_card(
         protocol=_short_values(protocol),
         tables=[(_title(result), _rows(result)) for result in evaluations],
         load_from=load_from,
+        neighbors=_neighbor_lines(neighbors or {}),
     )
 
 
@@ -66,6 +71,29 @@ def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         row = {"metric": metric, "mean": value["mean"], "interval": interval}
         rows.append(row | {"n": value.get("n", "")})
     return rows
+
+
+def _neighbor_lines(neighbors: Mapping[str, Any]) -> list[str]:
+    """One line about the neighbours of sequences and one about those of items."""
+    sequences, items = neighbors.get("sequences") or {}, neighbors.get("items") or {}
+    lines = []
+    if sequences:
+        lines.append(
+            f"Sequences: {_percent(sequences.get('same_user_slots'))} of the neighbours are of the "
+            f"same user; {_percent(sequences.get('holds_target'))} of the sequences have a "
+            "neighbour that holds their next item, "
+            f"{_percent(sequences.get('same_next'))} one that is followed by it."
+        )
+    if items.get("same_category_slots") is not None:
+        lines.append(
+            f"Items: {_percent(items['same_category_slots'])} of the neighbours have the item's "
+            f"category; {_percent(items.get('same_category_slots_by_chance'))} would by chance."
+        )
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown share" if share is None else f"{100 * share:.1f} %"
 
 
 def _short_values(protocol: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,8 @@
 ``run.yaml`` (what was trained on what, each value with where it came from), ``metrics.json`` and
 ``per_user.parquet`` (the latest evaluation on the run's own task), ``validation.json`` (the metrics
 on the validation part, once the latest evaluation is on another), ``log.jsonl``,
-``recommendations.parquet`` (examples), ``model/`` (weights, items and, apart from the weights,
+``recommendations.parquet`` (examples), ``neighbors.json`` (what a model that learns from texts was
+given as alike, with examples), ``model/`` (weights, items and, apart from the weights,
 ``histories.parquet`` with the events of known users), ``evaluations/`` (figures on other tasks) and
 ``README.md`` (the card). A directory is written as a whole or not at all.
 """
@@ -33,7 +34,12 @@ MODEL = "model"
 SCHEMA = 1
 # Everything about users; a push to a hub leaves these out unless they are asked for by name.
 PAPERS = ("README.md", "run.yaml", "metrics.json", "validation.json", "log.jsonl")
-ABOUT_USERS = ("histories.parquet", "per_user.parquet", "recommendations.parquet")
+ABOUT_USERS = (
+    "histories.parquet",
+    "per_user.parquet",
+    "recommendations.parquet",
+    "neighbors.json",  # tells sequences of users by title
+)
 
 
 class RunDirectory:

@@ -232,6 +232,8 @@ def _save(
         model.save_pretrained(temporary / MODEL)
         rows = [json.dumps(row, allow_nan=False) for row in getattr(model, "log", [])]
         write_text(temporary / "log.jsonl", "".join(f"{row}\n" for row in rows))
+        for name, values in model.reports().items():
+            write_json(temporary / f"{name}.json", values)
         if evaluations:
             earlier = evaluations[0].to_dict() if len(evaluations) > 1 else None
             _write_evaluations(temporary, earlier, evaluations[-1])
@@ -261,6 +263,9 @@ def _write_description(folder: Path, info: dict[str, Any]) -> None:
     """``README.md`` and, last, ``run.yaml``."""
     files = [folder / "metrics.json", folder / "validation.json"]
     results = [read_json(file) for file in files if file.is_file()]
-    write_text(folder / "README.md", render_card(info, results, "owner/name or a folder"))
+    neighbors = folder / "neighbors.json"
+    about = read_json(neighbors) if neighbors.is_file() else None
+    card = render_card(info, results, "owner/name or a folder", about)
+    write_text(folder / "README.md", card)
     text = yaml.safe_dump(info, sort_keys=False, allow_unicode=True, width=100)
     write_text(folder / MARKER, text)

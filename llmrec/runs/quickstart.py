@@ -25,7 +25,8 @@ from llmrec.storage import write_text
 PREFERRED = "ml-latest-small"
 FALLBACK = "simulate:small@1"
 SMALL = "simulate:tiny@1"
-MODELS = ("popularity", "item-knn", "sasrec")
+MODELS = ("popularity", "item-knn", "sasrec", "sra-cl")
+NEEDS_TEXT = "sra-cl"
 _ANSWER_WITHIN = 5.0  # seconds
 _SMALL_CHANGES = ("model.dim=16", "training.epochs=4", "training.batch_size=32")
 
@@ -118,13 +119,16 @@ def prepare(choice: Choice, output: Path) -> tuple[Choice, str, Split]:
     return choice, task, load_task(task).split(dataset)
 
 
-def recipes(task: str, seed: int, small: bool) -> dict[str, Recipe]:
-    """The three recipes, for this task and seed."""
+def recipes(task: str, seed: int, small: bool, split: Split) -> dict[str, Recipe]:
+    """The recipes for this task and seed; SRA-CL only where the items have titles to read."""
     folder = resource_dir("eval/recipes")
+    has_text = "title" in split.dataset.catalog.frame.columns
     found = {}
     for model in MODELS:
+        if model == NEEDS_TEXT and not has_text:
+            continue
         changes = [f"task={task}", f"seeds=[{seed}]"]
-        if small and model == "sasrec":
+        if small and model in ("sasrec", "sra-cl"):
             changes += _SMALL_CHANGES
         found[model] = load_recipe(folder / f"quickstart-{model}.yaml", changes)
     return found

@@ -6,6 +6,7 @@ is computed once, used for loss and gradient, and forgotten. ``sampled_softmax_l
 target against drawn negatives. Both return sums over positions; dividing is the caller's job.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,8 +19,27 @@ _CPU_CHUNK_VALUES = 256 * 12_288
 _GPU_CHUNK_VALUES = 1 << 28
 
 
+@dataclass(frozen=True)
+class LogitShift:
+    """A learnt number added to some logits.
+
+    Attributes:
+        rows: ``[m]`` int64 positions, ascending.
+        columns: ``[m]`` int64 row numbers of ``items``; no pair twice.
+        value: The number, a scalar that may require a gradient.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    value: Tensor
+
+
 def full_softmax_loss(
-    states: Tensor, items: Tensor, targets: Tensor, precision: torch.dtype = torch.float32
+    states: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    precision: torch.dtype = torch.float32,
+    shift: LogitShift | None = None,
 ) -> Tensor:
     """Summed exact cross-entropy ``-sum_i log softmax(states_i . items^T)[targets_i]``.
 
@@ -29,11 +49,13 @@ def full_softmax_loss(
         targets: ``[positions]`` int64 row numbers of ``items``.
         precision: Type of the logits, of the probabilities made of them, and of the three matrix
             products; the gradient of ``items`` is summed in float32.
+        shift: Added to the logits before the softmax, or None.
 
     Returns:
-        A scalar, differentiable once with respect to ``states`` and ``items``.
+        A scalar, differentiable once with respect to ``states``, ``items`` and the shift's value.
     """
-    loss: Tensor = _FullSoftmax.apply(states, items, targets, precision)  # type: ignore[no-untyped-call]
+    value = None if shift is None else shift.value
+    loss: Tensor = _FullSoftmax.apply(states, items, targets, precision, value, shift)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -42,7 +64,13 @@ class _FullSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, states: Tensor, items: Tensor, targets: Tensor, precision: torch.dtype
+        ctx: FunctionCtx,
+        states: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        precision: torch.dtype,
+        value: Tensor | None,
+        shift: LogitShift | None,
     ) -> Tensor:
         wanted = states.requires_grad or items.requires_grad
         catalog = items.detach().to(precision)
@@ -52,28 +80,62 @@ class _FullSoftmax(torch.autograd.Function):
         budget = _CPU_CHUNK_VALUES if states.device.type == "cpu" else _GPU_CHUNK_VALUES
         rows = max(16, budget // len(items))
         buffer = catalog.new_empty(min(rows, len(states)), len(items))
+        shifted = _ShiftedChunks(shift, rows, len(states))
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
             chunk = states[part].detach().to(precision)
             target = targets[part].unsqueeze(1)
             values = buffer[: len(chunk)]
             torch.mm(chunk, catalog.T, out=values)
+            shifted.add(values, start)
             torch.softmax(values, 1, out=values)
             # The clamp keeps the reported loss finite; the gradient below does not need it.
             total -= values.gather(1, target).float().clamp_min(1e-38).log().sum()
             if state_grad is None or item_grad is None:
                 continue
             values.scatter_add_(1, target, values.new_full((1, 1), -1.0).expand_as(target))
+            shifted.collect(values, start)
             state_grad[part] = values @ catalog
             _add_product(item_grad, values.T, chunk)
-        ctx.save_for_backward(state_grad, item_grad)  # type: ignore[arg-type]
+        ctx.save_for_backward(state_grad, item_grad, shifted.gradient)  # type: ignore[arg-type]
         return total.to(states.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor, Tensor, None, None, Tensor | None, None]:
         (scale,) = outputs
-        state_grad, item_grad = ctx.saved_tensors
-        return state_grad.mul_(scale), item_grad.mul_(scale), None, None
+        state_grad, item_grad, value_grad = ctx.saved_tensors
+        value_grad = None if value_grad is None else value_grad.to(scale.dtype) * scale
+        return state_grad.mul_(scale), item_grad.mul_(scale), None, None, value_grad, None
+
+
+class _ShiftedChunks:
+    """Adds a shift to chunks of logits, and sums its gradient from their slopes."""
+
+    def __init__(self, shift: LogitShift | None, rows: int, positions: int) -> None:
+        self._shift = shift
+        self._rows = rows
+        self.gradient: Tensor | None = None
+        if shift is None:
+            return
+        self.gradient = torch.zeros((), dtype=torch.float64, device=shift.value.device)
+        starts = torch.arange(0, positions + rows, rows, device=shift.rows.device)
+        self._bounds = torch.searchsorted(shift.rows, starts).tolist()
+
+    def add(self, logits: Tensor, start: int) -> None:
+        if self._shift is not None:
+            value = self._shift.value.detach().to(logits.dtype)
+            rows, columns = self._cells(start)
+            logits[rows, columns] += value
+
+    def collect(self, slopes: Tensor, start: int) -> None:
+        if self.gradient is not None:
+            self.gradient += slopes[self._cells(start)].double().sum()
+
+    def _cells(self, start: int) -> tuple[Tensor, Tensor]:
+        assert self._shift is not None
+        chunk = start // self._rows
+        part = slice(self._bounds[chunk], self._bounds[chunk + 1])
+        return self._shift.rows[part] - start, self._shift.columns[part]
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -38,6 +38,7 @@ def test_it_says_data_figures_differences_titles_and_what_next(finished):
         "item_knn",
         "sasrec - popularity",
         "sasrec - item_knn",
+        "sra_cl - sasrec",
         "What SASRec recommends",
         "runs/quickstart/report.html",
         "What to run next",
@@ -49,7 +50,7 @@ def test_it_says_data_figures_differences_titles_and_what_next(finished):
 def test_the_report_is_there_and_shows_the_models(finished):
     folder, _ = finished
     report = (folder / "runs" / "quickstart" / "report.html").read_text()
-    for model in ("popularity", "item_knn", "sasrec"):
+    for model in ("popularity", "item_knn", "sasrec", "sra_cl"):
         assert model in report
     assert "http://" not in report.replace("http://www.w3.org", "")
 

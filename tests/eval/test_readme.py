@@ -1,7 +1,9 @@
-"""The tables in README.md are the committed results."""
+"""The tables in README.md and docs are the committed results."""
 
 import importlib.util
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,9 +15,13 @@ def load_script():
     return module
 
 
-def test_readme_holds_the_tables_made_from_the_results():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert load_script().with_tables(text) == text
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_pages_hold_the_tables_made_from_the_results(page):
+    script = load_script()
+    assert page in script.PAGES
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert ":begin -->" in text
+    assert script.with_tables(text) == text
 
 
 def test_a_changed_number_is_noticed():

@@ -89,14 +89,14 @@ def test_a_profile_of_too_many_events_names_user_event_and_item(one_out):
 
 def test_more_events_than_there_are(one_out):
     profiles = users(user_id=["dan"], n_events=[3], text=["ok"])
-    with pytest.raises(ProtocolError, match="only 2 are in .* no more events of that user"):
+    with pytest.raises(ProtocolError, match=r"only 2 are in .* no more events of that user"):
         require_no_leak(profiles, one_out)
 
 
 def test_a_user_whose_events_are_all_held_out(dataset):
     split = global_time(dataset, valid_from=400, test_from=500)
     profiles = users(user_id=["eve"], n_events=[1], text=["ok"])
-    with pytest.raises(ProtocolError, match="only 0 are in .*event 1 of user 'eve', item 'p3'"):
+    with pytest.raises(ProtocolError, match=r"only 0 are in .*event 1 of user 'eve', item 'p3'"):
         require_no_leak(profiles, split)
 
 
@@ -265,8 +265,8 @@ def test_strangers_and_bad_arguments(one_out):
         require_no_leak(users(user_id=["zoe"], n_events=[1], text=["a"]), one_out)
     with pytest.raises(UnknownIdError, match="unknown item id: 'p99'"):
         require_no_leak(items(item_id=["p99"], text=["a"]), one_out)
+    claim = users(user_id=["ann"], n_events=[1], newest_item=["p99"], text=["a"])
     with pytest.raises(UnknownIdError, match="unknown item id: 'p99'"):
-        claim = users(user_id=["ann"], n_events=[1], newest_item=["p99"], text=["a"])
         require_no_leak(claim, one_out)
     with pytest.raises(ConfigError, match="unknown part 'test'"):
         require_no_leak(items(item_id=["p5"], text=["a"]), one_out, "test")

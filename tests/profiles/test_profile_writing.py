@@ -24,11 +24,11 @@ class CountingWriter:
 
     template_fingerprint = "t"
 
-    def __init__(self, fail_at=None, error=RuntimeError("the server hung up"), name="counting"):
+    def __init__(self, fail_at=None, error=None, name="counting"):
         self.fingerprint = name
         self.asked = []
         self.fail_at = fail_at
-        self.error = error
+        self.error = error or RuntimeError("the server hung up")
 
     def write(self, requests):
         texts = []
@@ -222,7 +222,7 @@ def test_bad_arguments(tmp_path):
 def test_a_template_that_asks_for_more_than_a_request_has(tmp_path, catalog):
     writer = TemplateWriter(load_template("user_profile"))
     with pytest.raises(
-        WriterError, match="no profile of item 'p1': .* needs the variable 'titles'"
+        WriterError, match=r"no profile of item 'p1': .* needs the variable 'titles'"
     ):
         write_profiles(item_requests(catalog), writer, tmp_path)
 

@@ -6,7 +6,6 @@ import torch
 from brute_force import best_rows, padded, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from llmrec.contracts import NeighborIndex
 from llmrec.errors import ConfigError, DataError
@@ -14,16 +13,13 @@ from llmrec.retrieval import blocked
 from llmrec.retrieval.exact import ExactIndex
 
 
-def matrices(rows, dim, low=-2, high=2):
-    """Small whole numbers: dot products are exact and most of them tie."""
-    return arrays.arrays(np.float32, (rows, dim), elements=st.integers(low, high).map(float))
-
-
 @st.composite
 def searches(draw):
-    dim = draw(st.integers(1, 4))
-    vectors = draw(matrices(draw(st.integers(0, 60)), dim))
-    return vectors, draw(matrices(draw(st.integers(1, 6)), dim)), draw(st.integers(1, 25))
+    """Small whole numbers: dot products are exact and most of them tie."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, q, dim = draw(st.integers(0, 60)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    vectors, queries = (rng.integers(-2, 3, (rows, dim)) for rows in (n, q))
+    return vectors.astype(np.float32), queries.astype(np.float32), draw(st.integers(1, 25))
 
 
 def random_units(n, dim, seed=0, clusters=20):
@@ -46,13 +42,14 @@ def check(index, vectors, queries, k):
         assert np.isneginf(scores[i, len(expected) :]).all()
 
 
+@settings(deadline=None)
 @given(searches())
 def test_equals_brute_force(search):
     vectors, queries, k = search
     check(ExactIndex(vectors), vectors, queries, k)
 
 
-@settings(max_examples=60)
+@settings(deadline=None)
 @given(
     searches(),
     st.tuples(st.integers(1, 7), st.integers(1, 8), st.integers(1, 5), st.integers(0, 3)),
@@ -69,7 +66,7 @@ def test_equals_brute_force_whatever_the_blocks(search, sizes):
 @pytest.mark.parametrize(("n", "k"), [(3000, 7), (20_000, 20)])
 def test_equals_brute_force_over_several_blocks(n, k):
     vectors = random_units(n, 16)
-    check(ExactIndex(vectors), vectors, vectors[:40], k)
+    check(ExactIndex(vectors), vectors, vectors[:10], k)
 
 
 def test_large_k_takes_the_float64_path_with_the_same_result():
@@ -149,6 +146,7 @@ def test_is_a_neighbor_index():
     assert isinstance(ExactIndex(np.eye(2)), NeighborIndex)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(width=32, allow_nan=False), st.integers(0, 2**32 - 2))))
 def test_keys_sort_by_score_then_row_and_unpack(pairs):
     scores = torch.tensor([score for score, _ in pairs], dtype=torch.float32)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.data.vocabulary import Vocabulary
@@ -99,6 +99,7 @@ def test_progress_counts_what_is_embedded(tmp_path):
     assert seen == [(2, 3), (3, 3)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=6), max_size=12))
 def test_every_text_gets_its_own_vector(texts):
     vectors = embed_texts(texts, Letters(), shard=3)
@@ -169,7 +170,7 @@ class TestTextVectors:
                 vectors.require(other)
 
     def test_another_dimension(self, vocabulary):
-        with pytest.raises(DataError, match="3 dimensions .encoder given., 4 are expected"):
+        with pytest.raises(DataError, match=r"3 dimensions \(encoder given\), 4 are expected"):
             TextVectors.from_array(np.eye(3), vocabulary).require(vocabulary, dim=4)
 
     @pytest.mark.parametrize(

@@ -35,6 +35,12 @@ class SASRecConfig(BaseModel):
         "uniform", description="How negatives are drawn: uniformly or by training frequency."
     )
     logq: bool = Field(True, description="Correct the sampled softmax for its sampler.")
+    repeat_bias: bool = Field(
+        False,
+        description="Learn one number that is added to the scores of items in the history: where "
+        "people do not take an item twice it falls, where they do it rises. Needs the full "
+        "softmax.",
+    )
     targets: Literal["all", "prefix"] = Field(
         "all",
         description="all: every position of a sequence in one pass; prefix: one row per position, "
@@ -47,6 +53,12 @@ class SASRecConfig(BaseModel):
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="Settings of the training loop."
     )
+
+    @model_validator(mode="after")
+    def _repeats_need_full_softmax(self) -> Self:
+        if self.repeat_bias and self.loss == "sampled":
+            raise ValueError("repeat_bias needs loss=full: drawn negatives rarely repeat an item")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> Self:

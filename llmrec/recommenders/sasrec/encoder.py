@@ -85,6 +85,7 @@ class SequenceEncoder(nn.Module):
         self.dropout = ByteDropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.output_norm = nn.Identity() if config.norm == "post" else _norm(config.dim)
+        self.repeat_bias = nn.Parameter(torch.zeros(())) if config.repeat_bias else None
         self.apply(self._initialise)
 
     def forward(self, items: Tensor, rows: PackedRows) -> Tensor:

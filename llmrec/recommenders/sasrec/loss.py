@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from llmrec.recommenders.sasrec.encoder import SequenceEncoder
 from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceBatch
-from llmrec.training.softmax import full_softmax_loss, sampled_softmax_loss
+from llmrec.training.softmax import LogitShift, full_softmax_loss, sampled_softmax_loss
 
 
 class NextItemLoss(nn.Module):
@@ -35,7 +35,11 @@ class NextItemLoss(nn.Module):
         targets = batch.targets - 1
         catalog = self.encoder.item_vectors
         if batch.negatives is None:
-            return full_softmax_loss(states.float(), catalog, targets, _matmul_precision(states))
+            shift, bias = None, self.encoder.repeat_bias
+            if bias is not None and batch.seen is not None:
+                shift = LogitShift(batch.seen[0], batch.seen[1] - 1, bias)
+            precision = _matmul_precision(states)
+            return full_softmax_loss(states.float(), catalog, targets, precision, shift)
         assert self.sampler is not None
         log_expected = self.sampler.log_expected(batch.negatives) if self.logq else None
         return sampled_softmax_loss(states, catalog, targets, batch.negatives - 1, log_expected)

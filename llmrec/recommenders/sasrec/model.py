@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
+from llmrec.errors import ConfigError
 from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.sasrec.config import SASRecConfig
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
 from llmrec.recommenders.sasrec.loss import NextItemLoss
-from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceWindows
+from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceWindows, seen_pairs
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer
@@ -97,21 +98,46 @@ class SASRec(BaseRecommender[SASRecConfig]):
         """What the training loop trains, and on what."""
         config = self.config
         sampler = make_sampler(config, train)
-        source = SequenceWindows(train, config.max_length, config.targets == "prefix", sampler)
-        return NextItemLoss(encoder, sampler, config.logq), source
+        return NextItemLoss(encoder, sampler, config.logq), make_windows(config, train, sampler)
 
     def _score_catalog(self, histories: Histories) -> FloatArray:
         with torch.inference_mode():
             states = self._encode_newest(histories)
             catalog = self._network().item_vectors
-            return (states @ catalog.T).float().cpu().numpy()
+            scores: FloatArray = (states @ catalog.T).float().cpu().numpy()
+        self._shift_repeats(scores, histories)
+        return scores
 
     def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
         with torch.inference_mode():
             states = self._encode_newest(histories)
             wanted = torch.from_numpy(np.maximum(codes.astype(np.int64) - 1, 0)).to(states.device)
             vectors = self._network().items(wanted)
-            return torch.einsum("nd,ncd->nc", states, vectors).float().cpu().numpy()
+            scores: FloatArray = torch.einsum("nd,ncd->nc", states, vectors).float().cpu().numpy()
+        self._shift_repeats(scores, histories, codes)
+        return scores
+
+    def _shift_repeats(
+        self, scores: FloatArray, histories: Histories, codes: npt.NDArray[np.int32] | None = None
+    ) -> None:
+        """Add the repeat bias to items of the newest ``max_length`` events, in place.
+
+        Args:
+            scores: ``[n, items]``, or ``[n, C]`` for the item codes given.
+            histories: ``[n]`` inputs.
+            codes: ``[n, C]`` item codes, or None for the whole catalog.
+        """
+        bias = self._network().repeat_bias
+        if bias is None:
+            return
+        newest = histories.last(self.config.max_length)
+        rows, items = seen_pairs(newest.items, newest.offsets[:-1], newest.lengths)
+        if codes is None:
+            scores[rows, items - 1] += np.float32(float(bias.detach()))
+            return
+        stride = len(self.vocabulary) + 1
+        keys = np.arange(len(codes))[:, None] * stride + codes
+        scores[np.isin(keys, rows * stride + items)] += np.float32(float(bias.detach()))
 
     def _encode_newest(self, histories: Histories) -> Tensor:
         """``[n, d]`` states at the newest event of every history, in blocks of similar length."""
@@ -144,6 +170,23 @@ class SASRec(BaseRecommender[SASRecConfig]):
         self._encoder = SequenceEncoder(self.config, len(self.vocabulary))
         self._encoder.load_state_dict({name: torch.from_numpy(v) for name, v in state.items()})
         self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def make_windows(
+    config: SASRecConfig, train: Histories, sampler: NegativeSampler | None
+) -> SequenceWindows:
+    """The training rows that the settings ask for.
+
+    Raises:
+        ConfigError: A repeat bias is asked for with the sampled softmax.
+    """
+    if config.repeat_bias and sampler is not None:
+        raise ConfigError(
+            f"repeat_bias needs the full softmax, but loss=auto samples above "
+            f"{_FULL_SOFTMAX_UP_TO:,} items; set loss=full or repeat_bias=false."
+        )
+    prefixes = config.targets == "prefix"
+    return SequenceWindows(train, config.max_length, prefixes, sampler, config.repeat_bias)
 
 
 def make_sampler(config: SASRecConfig, train: Histories) -> NegativeSampler | None:

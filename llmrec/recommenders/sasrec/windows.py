@@ -30,6 +30,8 @@ class SequenceBatch:
         targets: ``[targets]`` int64 codes of the events that follow those positions.
         events: ``[total]`` int64 which training event each input is, counted over all histories.
         negatives: ``[n]`` int64 drawn codes, or None.
+        seen: ``[2, m]`` int64 pairs of a target's number and an item code that its row holds up to
+            that position, ascending and each once; None where nobody asked.
     """
 
     items: Tensor
@@ -38,6 +40,7 @@ class SequenceBatch:
     targets: Tensor
     events: Tensor
     negatives: Tensor | None = None
+    seen: Tensor | None = None
 
     @property
     def n_targets(self) -> int:
@@ -46,7 +49,7 @@ class SequenceBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device."""
-        for name in ("items", "learn_at", "targets", "events", "negatives"):
+        for name in ("items", "learn_at", "targets", "events", "negatives", "seen"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, value.to(device, non_blocking=True))
@@ -86,6 +89,7 @@ class SequenceWindows:
         max_length: Longest input.
         prefixes: One row per target with loss at its last position only.
         sampler: Draws negatives for each batch, or None.
+        with_seen: Tell each batch which items its rows hold before each target.
 
     Raises:
         DataError: No history has two events.
@@ -97,8 +101,10 @@ class SequenceWindows:
         max_length: int,
         prefixes: bool = False,
         sampler: NegativeSampler | None = None,
+        with_seen: bool = False,
     ) -> None:
         self._items = histories.items
+        self._with_seen = with_seen
         self._sampler = sampler
         kept = np.flatnonzero(histories.lengths >= 2)
         if not kept.size:
@@ -125,14 +131,42 @@ class SequenceWindows:
         ends = offsets_of(lengths)[1:]
         learn_at = span_indices(ends - n_learn, n_learn)
         inputs = span_indices(starts, lengths)
+        items = self._items[inputs].astype(np.int64)
+        seen = None
+        if self._with_seen:
+            first = np.repeat(ends - lengths, n_learn)
+            seen = torch.from_numpy(seen_pairs(items, first, learn_at + 1 - first))
         return SequenceBatch(
-            torch.from_numpy(self._items[inputs].astype(np.int64)),
+            torch.from_numpy(items),
             PackedRows(lengths),
             torch.from_numpy(learn_at),
             torch.from_numpy(self._items[inputs[learn_at] + 1].astype(np.int64)),
             torch.from_numpy(inputs),
             None if self._sampler is None else self._sampler.draw(generator),
+            seen,
         )
+
+
+def seen_pairs(
+    items: npt.NDArray[np.integer], first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Pairs of row number and item for spans of a flat array, ascending and each once.
+
+    Args:
+        items: ``[total]`` item codes.
+        first: ``[n]`` where each span begins.
+        counts: ``[n]`` its length.
+
+    Returns:
+        ``[2, m]`` span numbers and item codes.
+
+    >>> seen_pairs(np.array([5, 3, 5]), np.array([0, 0]), np.array([1, 3])).tolist()
+    [[0, 1, 1], [5, 3, 5]]
+    """
+    codes = items[span_indices(first, counts)].astype(np.int64)
+    stride = int(items.max(initial=0)) + 1
+    keys = np.unique(np.repeat(np.arange(first.size), counts) * stride + codes)
+    return np.stack(np.divmod(keys, stride))
 
 
 _Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]

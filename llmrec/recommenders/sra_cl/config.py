@@ -14,12 +14,12 @@ PAPER: dict[str, Any] = {
     "loss": "full",
     "neighbor_bank": "none",
     "neighbor_pool": "all",
+    "neighbors_per_user": "any",
     "warmup_epochs": 0,
     "views": 2,
     "encode_again": True,
     "mask_alike": False,
     "renormalise": False,
-    "anchors": 256,
 }
 """What ``paper_compat`` sets where a recipe is silent."""
 
@@ -42,7 +42,7 @@ class SRACLConfig(SASRecConfig):
         0.0, ge=0, description="Weight of the contrast of sequences with their cluster's centroid."
     )
     temperature: float = Field(1.0, gt=0, description="Divides the products in every InfoNCE.")
-    anchors: int = Field(512, ge=1, description="Most positions of a batch that are contrasted.")
+    anchors: int = Field(256, ge=1, description="Most positions of a batch that are contrasted.")
     mask_alike: bool = Field(
         True, description="Rows of one user or with the same next item are not negatives."
     )

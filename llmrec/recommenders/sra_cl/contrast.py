@@ -44,7 +44,8 @@ def info_nce(contrast: Contrast, temperature: float = 1.0) -> Tensor:
     """
     n = len(contrast.anchors)
     if not n:
-        return contrast.anchors.sum()  # zero, and still a part of the graph
+        # zero, and all that made the rows still has a gradient, as several processes need it
+        return contrast.anchors.sum() + contrast.positives.sum()
     rows = torch.cat([contrast.anchors, contrast.positives]).float()
     loss: Tensor = _InfoNCE.apply(rows, contrast.alike, temperature)  # type: ignore[no-untyped-call]
     return loss

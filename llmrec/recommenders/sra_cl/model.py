@@ -10,18 +10,20 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from torch import nn
 
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.data.named import cache_home
-from llmrec.data.splits import Cases
-from llmrec.errors import ConfigError
+from llmrec.data.splits import Cases, Split
+from llmrec.errors import ArtifactError, ConfigError
+from llmrec.profiles.facts import item_facts
+from llmrec.profiles.guard import require_no_leak
 from llmrec.profiles.profile import Profiles
 from llmrec.recommenders.sasrec.encoder import SequenceEncoder
 from llmrec.recommenders.sasrec.loss import NextItemLoss
-from llmrec.recommenders.sasrec.model import SASRec, make_sampler
-from llmrec.recommenders.sasrec.windows import SequenceWindows
+from llmrec.recommenders.sasrec.model import SASRec, make_sampler, make_windows
 from llmrec.recommenders.sra_cl import texts
 from llmrec.recommenders.sra_cl.bank import SlowCopy, StateBank
 from llmrec.recommenders.sra_cl.batches import ContrastWindows
@@ -29,6 +31,7 @@ from llmrec.recommenders.sra_cl.cold_items import fill_cold_items
 from llmrec.recommenders.sra_cl.config import SRACLConfig
 from llmrec.recommenders.sra_cl.events import TrainingEvents
 from llmrec.recommenders.sra_cl.loss import ContrastiveLoss
+from llmrec.recommenders.sra_cl.neighbor_report import semantics_report
 from llmrec.recommenders.sra_cl.objectives import make_objectives
 from llmrec.recommenders.sra_cl.semantics import Semantics, make_semantics
 from llmrec.retrieval.vectors import TextVectors
@@ -79,24 +82,34 @@ class SRACL(SASRec):
         self.semantics: Semantics | None = None
         self._catalog: Catalog | None = None
         self._item_vectors: TextVectors | None = None
+        self._vectors_given = False
         self._profiles: Profiles | None = None
         self._item_neighbors: npt.NDArray[np.int32] | None = None
+        self._events: TrainingEvents | None = None
 
     def use_catalog(self, catalog: Catalog) -> Self:
         """Read items' texts from a catalog."""
         self._catalog = catalog
+        if not self._vectors_given:  # those of an earlier catalog
+            self._item_vectors = None
         return super().use_catalog(catalog)
 
     def use_vectors(self, vectors: TextVectors) -> Self:
         """Use these text vectors of items instead of embedding the catalog's texts."""
-        self._item_vectors = vectors
+        self._item_vectors, self._vectors_given = vectors, True
         return self
 
-    def use_profiles(self, profiles: Profiles) -> Self:
+    def use_profiles(self, profiles: Profiles, split: Split) -> Self:
         """Use these profiles of users, for instance written by a language model.
 
-        ``fit`` refuses them where they know more than the training histories.
+        Args:
+            profiles: Of users.
+            split: The split that the model is trained and judged on.
+
+        Raises:
+            ProtocolError: A profile knows an event that the split holds out; it is named.
         """
+        require_no_leak(profiles, split)
         self._profiles = profiles
         return self
 
@@ -104,6 +117,42 @@ class SRACL(SASRec):
     def item_neighbors(self) -> npt.NDArray[np.int32] | None:
         """``[items, k]`` int32 codes minus 1 of the items nearest by text, -1 where unused."""
         return self._item_neighbors
+
+    def neighbor_report(self) -> dict[str, Any]:
+        """What the neighbours of this training are like.
+
+        Returns:
+            The result of :func:`~llmrec.recommenders.sra_cl.neighbor_report.semantics_report`, and
+            under ``made_from`` the settings that the neighbours depend on. It tells a few training
+            sequences by title.
+
+        Raises:
+            ArtifactError: There are no neighbours: the model was loaded, is not fitted, or learns
+                without texts.
+        """
+        if self.semantics is None or self._events is None:
+            raise ArtifactError(
+                "this sra_cl model has no neighbours to report: they are there after fit with "
+                "alpha, beta or cold_items, and are not saved with it. A run keeps the report in "
+                "neighbors.json."
+            )
+        titles, categories = self.titles, None
+        if titles is None:
+            titles = self.vocabulary.ids.cast(pl.String)
+        if self._catalog is not None:  # the last name of a category is its most specific one
+            named = item_facts(self._catalog).categories
+            categories = [names[-1] if names else "" for names in named]
+        vectors = None if self._item_vectors is None else self._item_vectors.values
+        settings = ("text_encoder", "item_text", "user_text", "neighbor_pool", "control")
+        made_from = {name: getattr(self.config, name) for name in settings}
+        found = semantics_report(
+            self.semantics, self._events, titles, categories=categories, item_vectors=vectors
+        )
+        return {**found, "made_from": made_from}
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """The neighbour report, as ``neighbors``, where there is one."""
+        return {} if self.semantics is None else {"neighbors": self.neighbor_report()}
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         super()._fit(train, valid)
@@ -117,10 +166,10 @@ class SRACL(SASRec):
     ) -> tuple[nn.Module, BatchSource]:
         config = self.config
         sampler = make_sampler(config, train)
-        windows = SequenceWindows(train, config.max_length, config.targets == "prefix", sampler)
+        windows = make_windows(config, train, sampler)
         events = TrainingEvents.of(train)
         if config.alpha or config.beta or config.cold_items:
-            self.semantics = self._find_semantics(train, events)
+            self.semantics, self._events = self._find_semantics(train, events), events
             self._item_neighbors = self.semantics.item_neighbors
         reads_bank = bool(config.alpha or config.coarse_intent) and config.neighbor_bank != "none"
         bank = StateBank(len(events), config.dim) if reads_bank else None
@@ -178,7 +227,8 @@ class SRACL(SASRec):
                 return None
             if self._catalog is None:
                 raise ConfigError(f"user_text={config.user_text} needs use_catalog before fit.")
-            folder = cache_home() / "profiles"
+            origin = "given" if train.origin is None else train.origin.split_hash
+            folder = cache_home() / "profiles" / origin
             profiles = texts.write_user_profiles(train, self._catalog, config, folder)
         texts.require_training_only(profiles, train)
         return texts.embed_sequences(

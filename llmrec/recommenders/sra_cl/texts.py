@@ -113,7 +113,8 @@ def write_user_profiles(
 def require_training_only(profiles: Profiles, train: Histories) -> None:
     """Refuse user profiles that know more events of a user than ``train`` holds.
 
-    :func:`llmrec.profiles.require_no_leak` checks more, where the whole split is at hand.
+    A second look at fitting: :func:`llmrec.profiles.require_no_leak` has held them against the
+    split, but ``train`` may be of another one.
 
     Raises:
         ConfigError: These are not profiles of users.
