@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.retrieval.sentence import SentenceEncoder
+from llmrec.retrieval.sentence import SentenceEncoder, no_progress_bar
 from llmrec.storage import atomic_directory
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ def fine_tune(
     _check(pairs, settings)
     model = copy.deepcopy(encoder.model)
     with atomic_directory(output, LOG) as folder:
-        history = _train(model, pairs, settings)
-        model.save_pretrained(str(folder), create_model_card=False)
+        with no_progress_bar():
+            history = _train(model, pairs, settings)
+            model.save_pretrained(str(folder), create_model_card=False)
         facts = {"base": encoder.fingerprint, "pairs": len(pairs), **settings, "log": history}
         (folder / LOG).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return SentenceEncoder(output, encoder.batch_size, str(encoder.model.device))
@@ -105,7 +106,9 @@ def _train(
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from transformers import PrinterCallback
 
+    model.model_card_data.generate_widget_examples = False
     first, second = zip(*pairs, strict=True)
     table = Dataset.from_dict({"anchor": list(first), "positive": list(second)})
     with tempfile.TemporaryDirectory() as scratch:
@@ -115,6 +118,7 @@ def _train(
             train_dataset=table,
             loss=MultipleNegativesRankingLoss(model, scale=settings["scale"]),
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return [dict(row) for row in trainer.state.log_history]
 

@@ -112,7 +112,7 @@ def _load(name: str, device: str | None) -> "SentenceTransformer":
 
     place = str(_minilm_folder()) if name == MINILM else name
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             return SentenceTransformer(
                 place,
                 device=device,
@@ -180,8 +180,8 @@ def _is_architecture(key: str, value: Any) -> bool:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep the library from drawing a bar over reading a file."""
+def no_progress_bar() -> Iterator[None]:
+    """Keep the library from drawing bars over reading and writing files."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

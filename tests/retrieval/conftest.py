@@ -12,14 +12,19 @@ def tiny_model(tmp_path_factory):
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("bert")
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *WORDS.split()]), encoding="utf-8")
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    codes = {word: code for code, word in enumerate(["[PAD]", "[UNK]", *WORDS.split()])}
+    words = Tokenizer(models.WordLevel(codes, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", model_max_length=24
+    )
+    tokenizer.save_pretrained(folder)
     config = BertConfig(
-        vocab_size=len(special) + len(WORDS.split()),
+        vocab_size=len(codes),
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,

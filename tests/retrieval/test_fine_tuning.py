@@ -45,7 +45,7 @@ def test_pairs_come_closer_and_the_given_encoder_stays(encoder, tmp_path):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
-def test_no_text_is_its_own_negative(encoder, tmp_path, monkeypatch):
+def test_no_text_is_its_own_negative_and_nothing_is_printed(encoder, tmp_path, monkeypatch, capfd):
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     batches = []
@@ -61,6 +61,9 @@ def test_no_text_is_its_own_negative(encoder, tmp_path, monkeypatch):
     for sides in batches:
         texts = [tuple(token for token in row if token) for side in sides for row in side]
         assert len(set(texts)) == len(texts)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "it/s]" not in printed.err
 
 
 class TestBadInput:

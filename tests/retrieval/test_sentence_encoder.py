@@ -40,6 +40,7 @@ def test_order_and_batches_do_not_change_a_vector(tiny_model):
     alone = SentenceEncoder(tiny_model, batch_size=1, device="cpu").encode(TEXTS[::-1])
     np.testing.assert_allclose(together, alone[::-1], atol=1e-5)
     assert encoder.dim == together.shape[1] == 16
+    assert np.abs(together[0] - together[2]).max() > 0.01
     assert isinstance(encoder, TextEncoder)
 
 
