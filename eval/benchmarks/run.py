@@ -1,7 +1,8 @@
 """Entry of ``make bench``: measure our own speed and write it to ``eval/results/benchmarks``.
 
-Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [large]``; without names, all but
-``large``, which needs minutes and gigabytes. Comparison with other libraries is ``peers.py``.
+Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [contrast] [large]``; without names,
+all but ``large``, which needs minutes and gigabytes. Comparison with other libraries is
+``peers.py``, neighbour search ``retrieval.py``.
 """
 
 import argparse
@@ -27,6 +28,12 @@ def _rank() -> list[Path]:
     return own_sasrec.measure("recommend")
 
 
+def _contrast() -> list[Path]:
+    import contrast_steps
+
+    return contrast_steps.measure()
+
+
 def _large() -> list[Path]:
     import large
 
@@ -37,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "startup": _startup,
     "epoch": _epoch,
     "rank": _rank,
+    "contrast": _contrast,
     "large": _large,
 }
 

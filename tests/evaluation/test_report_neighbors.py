@@ -91,6 +91,7 @@ def test_samples_tell_sequences_and_items(tmp_path):
     assert "Neighbour, cosine 0.84" in markup
     assert "Neighbour, cosine 0.70" in markup
     assert markup.count("<bdi>Green ink</bdi>") == 2
+    assert markup.count("✓ same") == 1  # only the second neighbour is followed by the same item
     assert "<bdi>Stapler</bdi>" in markup
     assert "<bdi>Hole punch</bdi>" in markup
 
