@@ -4,7 +4,7 @@ Only signatures live here; any class with these methods takes part, whether or n
 module imports nothing heavy at run time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from llmrec.data.histories import Histories, Origin
     from llmrec.data.splits import Cases
     from llmrec.data.vocabulary import Vocabulary
+    from llmrec.inference.requests import GenerateRequest, ScoreRequest
+    from llmrec.inference.results import Generation, Score
 
     FloatArray = npt.NDArray[np.float32]
     Users = Iterable[str] | Iterable[int] | pl.Series | Histories
@@ -127,4 +129,26 @@ class NeighborIndex(Protocol):
             Scores ``[q, k]`` float32, best first, and rows ``[q, k]``, counted from 0. Where the
             index has no more to offer, -inf and -1.
         """
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Something that continues texts and says how probable texts are.
+
+    Requests are independent: a result depends on its request and the model alone, not on the other
+    requests of a call. What decides which tokens come out is in the request.
+    """
+
+    @property
+    def fingerprint(self) -> "Mapping[str, str]":
+        """What answers depend on: model, tokenizer, backend and its version."""
+        ...
+
+    def generate(self, requests: "Sequence[GenerateRequest]") -> "list[Generation]":
+        """Continue prompts: one result per request, in their order."""
+        ...
+
+    def score(self, requests: "Sequence[ScoreRequest]") -> "list[Score]":
+        """Score continuations, or prompts themselves: one result per request, in their order."""
         ...

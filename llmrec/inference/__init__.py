@@ -1,0 +1,1 @@
+"""One way to ask language models: requests, results, records and the backends that answer."""
