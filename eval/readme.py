@@ -14,7 +14,8 @@ from llmrec.evaluation.results import Benchmark, load_benchmarks, results_table
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
 COLUMNS = ["ndcg@10", "hit_rate@10"]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/sra_cl.md")
+SRA_CL_TASKS = ("amazon-beauty-unfiltered", "amazon-beauty", "amazon-office-unfiltered")
 
 
 def main() -> None:
@@ -33,10 +34,17 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """The text with its generated parts brought up to date."""
+    benchmarks, ablations = load_benchmarks(RESULTS), load_ablations(RESULTS)
+    of_sra_cl = [each for each in ablations if "sra-cl" in each.name]
+    steps = [each for each in benchmarks if each.benchmark.startswith("sra_cl_step")]
     tables = {
         "results": results_table(RESULTS, metrics=COLUMNS),
-        "benchmarks": benchmark_table(load_benchmarks(RESULTS)),
-        "ablations": "\n\n".join(map(ablation_table, load_ablations(RESULTS))),
+        "benchmarks": benchmark_table(benchmarks),
+        "sra-cl-results": "\n\n".join(
+            results_table(RESULTS, task=task, metrics=COLUMNS) for task in SRA_CL_TASKS
+        ),
+        "sra-cl-fast-mode": benchmark_table(steps),
+        "sra-cl-ablations": "\n\n".join(map(ablation_table, of_sra_cl)),
     }
     for name, table in tables.items():
         if f"<!-- {name}:begin -->" in text:

@@ -3,7 +3,7 @@
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 from torch import nn
 
 from llmrec.errors import ConfigError
@@ -33,7 +33,12 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     # accelerate fixes one precision per process; another training may want another.
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=precision, log_with=list(config.report_to) or None)
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        log_with=list(config.report_to) or None,
+        # modules keep their buffers equal themselves; sending a bank of states every step is slow
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError("precision fp16 needs a GPU; use float32 or bf16 on a CPU.")
     return accelerator

@@ -15,7 +15,7 @@ def load_script():
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sra_cl.md"])
 def test_pages_hold_the_tables_made_from_the_results(page):
     script = load_script()
     assert page in script.PAGES
