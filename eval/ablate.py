@@ -5,7 +5,8 @@
 
 The first form trains what is missing, one seed after another (``--shard 1/2`` takes every second
 run, for two processes side by side). The second judges all runs on the test part. The file and its
-recipe must be committed unchanged before that.
+recipe must be committed unchanged before that. A variant is a list of overrides, or a mapping with
+a ``recipe`` of its own.
 """
 
 import argparse
@@ -42,10 +43,17 @@ class Plan:
     seeds: tuple[int, ...]
     common: tuple[str, ...]
     variants: dict[str, tuple[str, ...]]
+    other_recipes: dict[str, str]
 
     def recipe_of(self, variant: str) -> Recipe:
         """The recipe with the common and the variant's settings."""
-        return load_recipe(ROOT / self.recipe, [*self.common, *self.variants[variant]])
+        recipe = self.other_recipes.get(variant, self.recipe)
+        return load_recipe(ROOT / recipe, [*self.common, *self.variants[variant]])
+
+    @property
+    def recipes(self) -> list[Path]:
+        """All recipe files."""
+        return [ROOT / name for name in {self.recipe, *self.other_recipes.values()}]
 
     def folder(self, runs: Path, variant: str, seed: int) -> Path:
         """Where a run lies."""
@@ -72,11 +80,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def read_plan(path: Path) -> Plan:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    variants = {name: tuple(each) for name, each in values["variants"].items()}
+    variants, other_recipes = {}, {}
+    for name, each in values["variants"].items():
+        if isinstance(each, dict):  # a variant with a recipe of its own
+            other_recipes[name] = each["recipe"]
+            each = each.get("overrides", ())
+        variants[name] = tuple(each)
     if len(variants) < 2:
         raise ConfigError(f"{path} needs a reference and at least one other variant.")
     common = tuple(values.get("overrides", ()))
-    return Plan(path.stem, values["recipe"], tuple(values["seeds"]), common, variants)
+    seeds = tuple(values["seeds"])
+    return Plan(path.stem, values["recipe"], seeds, common, variants, other_recipes)
 
 
 def train_missing(plan: Plan, runs: Path, shard: str) -> None:
@@ -98,7 +112,7 @@ def valid_metric(run: RunDirectory) -> float:
 
 def record(plan: Plan, path: Path, runs: Path) -> Path:
     """Judge all runs and write the table."""
-    commit = committed_state(path, ROOT / plan.recipe)
+    commit = committed_state(path, *plan.recipes)
     task = load_task(plan.recipe_of(next(iter(plan.variants))).task)
     split = split_of(task)
     found = {name: runs_of(plan, runs, name) for name in plan.variants}
@@ -136,7 +150,8 @@ def runs_of(plan: Plan, runs: Path, variant: str) -> list[RunDirectory]:
     recipe = plan.recipe_of(variant)
     found = [RunDirectory(plan.folder(runs, variant, seed)) for seed in plan.seeds]
     for run in found:
-        trained = parse_recipe(run.info["recipe"])
+        # Seeds may be trained one by one, and settings added since then had their defaults.
+        trained = parse_recipe({**run.info["recipe"], "seeds": list(recipe.seeds)})
         if trained.as_dict() != recipe.as_dict():
             raise ArtifactError(f"{run.path} was trained with other settings; train it again.")
     return found

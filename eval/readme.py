@@ -35,7 +35,7 @@ def main() -> None:
 def with_tables(text: str) -> str:
     """The text with its generated parts brought up to date."""
     benchmarks, ablations = load_benchmarks(RESULTS), load_ablations(RESULTS)
-    of_sra_cl = [each for each in ablations if "sra-cl" in each.name]
+    of_sra_cl = [each for each in ablations if each.name.endswith("sra-cl")]
     steps = [each for each in benchmarks if each.benchmark.startswith("sra_cl_step")]
     tables = {
         "results": results_table(RESULTS, metrics=COLUMNS),

@@ -25,7 +25,7 @@ rows_of_items = st.lists(
 ).filter(any)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rows_of_items)
 def test_events(rows):
     events = TrainingEvents.of(histories_of(rows))
@@ -50,7 +50,7 @@ def test_sequences_end_at_their_row_and_stay_with_their_user():
     assert packed.last.tolist() == (np.cumsum([len(row) for row in expected]) - 1).tolist()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rows_of_items, st.sampled_from([0.1, 0.8, 1.0]), st.integers(0, 1000))
 def test_decayed_means(rows, decay, seed):
     rng = np.random.default_rng(seed)

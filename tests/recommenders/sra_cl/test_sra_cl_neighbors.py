@@ -51,7 +51,7 @@ def scores(vectors, row, rows):
     return [float(wide[row] @ wide[other]) for other in rows]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(worlds(), st.sampled_from(["clean", "all"]), st.booleans())
 def test_sequence_neighbours(world, pool, one_per_user):
     events, vectors = world
@@ -80,7 +80,7 @@ def test_sequence_neighbours(world, pool, one_per_user):
         np.testing.assert_allclose(scores(vectors, row, found), expected, atol=1e-5)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(worlds())
 def test_clean_exclusions_are_exactly_what_is_not_allowed(world):
     events, _ = world
@@ -113,7 +113,7 @@ def test_nobody_is_left():
     assert table[3].tolist() == [2, -1]  # its target is 1: user 0 began with it
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(worlds(), st.sampled_from(["clean", "all"]))
 def test_random_neighbours_keep_the_rules_of_the_pool(world, pool):
     events, _ = world
