@@ -107,8 +107,14 @@ class SRACL(SASRec):
             split: The split that the model is trained and judged on.
 
         Raises:
+            ConfigError: These are not profiles of users.
             ProtocolError: A profile knows an event that the split holds out; it is named.
         """
+        if profiles.kind != "user":
+            raise ConfigError(
+                "use_profiles takes profiles of users; for items give use_vectors their texts' "
+                "vectors."
+            )
         require_no_leak(profiles, split)
         self._profiles = profiles
         return self

@@ -117,12 +117,9 @@ def require_training_only(profiles: Profiles, train: Histories) -> None:
     split, but ``train`` may be of another one.
 
     Raises:
-        ConfigError: These are not profiles of users.
         ProtocolError: They come from another split, or one knows a later event.
         UnknownIdError: A user is not in ``train``.
     """
-    if profiles.kind != "user":
-        raise ConfigError("use_profiles takes profiles of users; items take their texts' vectors.")
     theirs, ours = profiles.origin, train.origin
     if theirs is not None and ours is not None and theirs.split_hash != ours.split_hash:
         raise ProtocolError(

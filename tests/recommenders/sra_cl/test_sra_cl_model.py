@@ -21,6 +21,7 @@ from llmrec.profiles import (
     write_profiles,
 )
 from llmrec.recommenders.sra_cl import SRACL
+from llmrec.recommenders.sra_cl.texts import require_training_only
 from llmrec.retrieval.vectors import TextVectors
 from llmrec.templates import load_template
 
@@ -226,18 +227,19 @@ class TestUserTexts:
         requests = user_requests(histories, catalog, granularity, include_last=True)
         return write_profiles(requests, TemplateWriter(load_template("user_profile")), folder)
 
-    def test_given_profiles_are_used(self, train, catalog, tmp_path):
+    def test_given_profiles_are_used(self, split, train, catalog, tmp_path):
         given = self.profiles(train, catalog, tmp_path)
-        model = make(catalog).use_profiles(given).fit(train)
+        model = make(catalog).use_profiles(given, split).fit(train)
         written = make(catalog, user_text="prefix").fit(train)
         np.testing.assert_array_equal(model.semantics.sequences, written.semantics.sequences)
         assert without_seconds(model.log) == without_seconds(written.log)
         assert model.details["texts"]["users"] == "given"
 
-    def test_a_sequence_never_gets_a_profile_of_later_events(self, train, catalog):
+    def test_a_sequence_never_gets_a_profile_of_later_events(self, split, train, catalog):
         start = train.offsets[4]
         frame = pl.DataFrame({"user_id": [train.user_ids[4]], "n_events": [3], "text": ["teas"]})
-        model = make(catalog).use_profiles(Profiles.from_frame(frame, "user")).fit(train)
+        given = Profiles.from_frame(frame, "user")
+        model = make(catalog).use_profiles(given, split).fit(train)
         known = np.flatnonzero(model.semantics.sequences.any(1))
         assert known.tolist() == list(range(start + 2, train.offsets[5]))
 
@@ -249,28 +251,30 @@ class TestUserTexts:
         assert whole.origin is None
         if with_origin:
             whole = dataclasses.replace(whole, origin=train.origin)
-        model = make(catalog).use_profiles(whole)
         user, n = train.user_ids[0], int(train.lengths[0])
         item = split.dataset.histories.vocabulary.decode([split.dataset.histories[0][n]])[0]
         with pytest.raises(ProtocolError) as caught:
-            model.fit(train)
-        sentence = str(caught.value)
-        assert f"profile of user {user!r} was written from {n + 1} events" in sentence
-        assert f"newest item {item!r}" in sentence
-        assert not model.is_fitted
+            make(catalog).use_profiles(whole, split)
+        assert f"user {user!r}" in str(caught.value)
+        assert str(item) in str(caught.value)
+        with pytest.raises(ProtocolError) as caught:  # the second look, when fitting
+            require_training_only(whole, train)
+        assert f"profile of user {user!r} was written from {n + 1} events" in str(caught.value)
+        assert f"newest item {item!r}" in str(caught.value)
 
-    def test_profiles_of_another_split(self, train, catalog, tmp_path):
+    def test_profiles_of_another_split(self, split, train, catalog, tmp_path):
         given = self.profiles(train, catalog, tmp_path)
         origin = dataclasses.replace(train.origin, split_hash="0123456789abcdef")
-        model = make(catalog).use_profiles(dataclasses.replace(given, origin=origin))
+        other = dataclasses.replace(given, origin=origin)
+        with pytest.raises(ProtocolError, match="0123456789ab"):
+            make(catalog).use_profiles(other, split)
         with pytest.raises(ProtocolError, match="written from split 0123456789ab"):
-            model.fit(train)
+            require_training_only(other, train)
 
-    def test_profiles_of_items(self, train, catalog):
+    def test_profiles_of_items(self, split, catalog):
         frame = pl.DataFrame({"item_id": [10001], "text": ["A book."]})
-        model = make(catalog).use_profiles(Profiles.from_frame(frame, "item"))
         with pytest.raises(ConfigError, match="takes profiles of users"):
-            model.fit(train)
+            make(catalog).use_profiles(Profiles.from_frame(frame, "item"), split)
 
     def test_a_poisoned_text_is_refused_before_training(self, split, train, catalog, tmp_path):
         given = self.profiles(train, catalog, tmp_path)
@@ -284,7 +288,7 @@ class TestUserTexts:
         )
         given = dataclasses.replace(given, frame=poisoned)
         with pytest.raises(ProtocolError, match=f"user {user!r}.*contains the title") as caught:
-            require_no_leak(given, split)
+            make(catalog).use_profiles(given, split)
         assert title in str(caught.value)
 
 
