@@ -13,4 +13,6 @@ Needs pytest. Nothing else in the package imports this one.
 
 import pytest
 
-pytest.register_assert_rewrite("llmrec.testing.recommender", "llmrec.testing.saving")
+pytest.register_assert_rewrite(
+    "llmrec.testing.recommender", "llmrec.testing.saving", "llmrec.testing.language_model"
+)

@@ -91,6 +91,8 @@ class ContrastiveLoss(nn.Module):
 
     def end_epoch(self) -> Mapping[str, float]:
         """Mean loss of every objective, and how fresh the bank was before it was refreshed."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.sums[:-1])  # every process saw its own anchors
         *losses, n_targets, freshness = self.sums.tolist()
         figures = {
             f"loss_{each.name}": loss / n_targets

@@ -9,19 +9,17 @@ import torch
 from small_sra_cl import SMALL, model_of, random_histories, random_vectors, without_seconds
 
 import llmrec
-from llmrec.data import Catalog, leave_one_out
+from llmrec.data import Catalog, leave_one_out, ratio
 from llmrec.data.simulator import simulate
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.profiles import (
     Profiles,
     TemplateWriter,
-    require_no_leak,
     user_requests,
     write_profiles,
 )
 from llmrec.recommenders.sra_cl import SRACL
-from llmrec.recommenders.sra_cl.texts import require_training_only
 from llmrec.retrieval.vectors import TextVectors
 from llmrec.templates import load_template
 
@@ -44,9 +42,8 @@ def catalog(split):
 
 
 def make(catalog=None, **options):
-    model = SRACL(
-        **SMALL, **{"text_encoder": "tfidf:16", "neighbors": 4, **options}, training=TRAINING
-    )
+    options = {"text_encoder": "tfidf:16", "neighbors": 4, "training": TRAINING, **options}
+    model = SRACL(**SMALL, **options)
     return model if catalog is None else model.use_catalog(catalog)
 
 
@@ -236,40 +233,45 @@ class TestUserTexts:
         assert model.details["texts"]["users"] == "given"
 
     def test_a_sequence_never_gets_a_profile_of_later_events(self, split, train, catalog):
-        start = train.offsets[4]
         frame = pl.DataFrame({"user_id": [train.user_ids[4]], "n_events": [3], "text": ["teas"]})
-        given = Profiles.from_frame(frame, "user")
-        model = make(catalog).use_profiles(given, split).fit(train)
+        model = make(catalog).use_profiles(Profiles.from_frame(frame, "user"), split).fit(train)
         known = np.flatnonzero(model.semantics.sequences.any(1))
-        assert known.tolist() == list(range(start + 2, train.offsets[5]))
+        assert known.tolist() == list(range(train.offsets[4] + 2, train.offsets[5]))
 
     @pytest.mark.parametrize("with_origin", [True, False])
     def test_a_held_out_event_is_refused_by_user_and_item(
         self, split, train, catalog, tmp_path, with_origin
     ):
         whole = self.profiles(split.dataset.histories, catalog, tmp_path)
-        assert whole.origin is None
         if with_origin:
             whole = dataclasses.replace(whole, origin=train.origin)
         user, n = train.user_ids[0], int(train.lengths[0])
         item = split.dataset.histories.vocabulary.decode([split.dataset.histories[0][n]])[0]
         with pytest.raises(ProtocolError) as caught:
             make(catalog).use_profiles(whole, split)
-        assert f"user {user!r}" in str(caught.value)
-        assert str(item) in str(caught.value)
-        with pytest.raises(ProtocolError) as caught:  # the second look, when fitting
-            require_training_only(whole, train)
-        assert f"profile of user {user!r} was written from {n + 1} events" in str(caught.value)
-        assert f"newest item {item!r}" in str(caught.value)
+        sentence = str(caught.value)
+        assert f"profile of user {user!r} uses {n + 1} events, but only {n}" in sentence
+        assert f"item {item!r}" in sentence
+
+    @pytest.mark.parametrize(
+        ("with_origin", "sentence"),
+        [(True, "were written from split"), (False, "user .* it knows a held-out event")],
+    )
+    def test_training_on_less_than_the_profiles_know(
+        self, split, train, catalog, tmp_path, with_origin, sentence
+    ):
+        given = self.profiles(train, catalog, tmp_path)
+        if not with_origin:
+            given = dataclasses.replace(given, origin=None)
+        model = make(catalog).use_profiles(given, split)
+        with pytest.raises(ProtocolError, match=sentence):
+            model.fit(ratio(split.dataset, 0.5, 0.25).train_histories())
+        assert not model.is_fitted
 
     def test_profiles_of_another_split(self, split, train, catalog, tmp_path):
         given = self.profiles(train, catalog, tmp_path)
-        origin = dataclasses.replace(train.origin, split_hash="0123456789abcdef")
-        other = dataclasses.replace(given, origin=origin)
-        with pytest.raises(ProtocolError, match="0123456789ab"):
-            make(catalog).use_profiles(other, split)
-        with pytest.raises(ProtocolError, match="written from split 0123456789ab"):
-            require_training_only(other, train)
+        with pytest.raises(ProtocolError, match=f"were written from split {split.hash}"):
+            make(catalog).use_profiles(given, ratio(split.dataset, 0.5, 0.25))
 
     def test_profiles_of_items(self, split, catalog):
         frame = pl.DataFrame({"item_id": [10001], "text": ["A book."]})
@@ -278,7 +280,6 @@ class TestUserTexts:
 
     def test_a_poisoned_text_is_refused_before_training(self, split, train, catalog, tmp_path):
         given = self.profiles(train, catalog, tmp_path)
-        require_no_leak(given, split)
         user, held_out = train.user_ids[7], split.dataset.histories[7][-1]
         title = catalog.titles[int(held_out) - 1]
         poisoned = given.frame.with_columns(
@@ -286,9 +287,9 @@ class TestUserTexts:
             .then(pl.concat_str(pl.col("text"), pl.lit(f" They will like {title}.")))
             .otherwise("text")
         )
-        given = dataclasses.replace(given, frame=poisoned)
+        model = make(catalog).use_profiles(given, split)
         with pytest.raises(ProtocolError, match=f"user {user!r}.*contains the title") as caught:
-            make(catalog).use_profiles(given, split)
+            model.use_profiles(dataclasses.replace(given, frame=poisoned), split)
         assert title in str(caught.value)
 
 
