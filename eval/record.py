@@ -34,13 +34,16 @@ def main() -> None:
     commit = committed_state(arguments.recipe)
     runs = runs_of(recipe, arguments.runs)
     for task in arguments.task or [recipe.task]:
-        print(record(recipe, runs, task, str(arguments.recipe), commit))
+        print(record(recipe, runs, task, str(arguments.recipe), commit, arguments.variant))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--runs", type=Path, required=True, help="what llmrec train --output wrote")
+    parser.add_argument(
+        "--variant", default="", help="what sets it apart from its model's plain form"
+    )
     parser.add_argument("--task", action="append", help="tasks; default: the recipe's own")
     return parser.parse_args()
 
@@ -66,7 +69,12 @@ def runs_of(recipe: Recipe, folder: Path) -> list[RunDirectory]:
 
 
 def record(
-    recipe: Recipe, runs: list[RunDirectory], task_name: str, source: str, commit: str
+    recipe: Recipe,
+    runs: list[RunDirectory],
+    task_name: str,
+    source: str,
+    commit: str,
+    variant: str,
 ) -> Path:
     """Judge all seeds on one task and write the result."""
     task = load_task(task_name)
@@ -76,7 +84,8 @@ def record(
     for run in runs:
         model = run.model()
         for part, found in figures.items():
-            judged = evaluate(model, split, task, part, model=recipe.model.name)  # type: ignore[arg-type]
+            about = {"model": recipe.model.name, "variant": variant}
+            judged = evaluate(model, split, task, part, **about)  # type: ignore[arg-type]
             found.append(judged)
     seconds = time.perf_counter() - started
     seconds += sum(sum(run.info["seconds"].values()) for run in runs)
@@ -85,7 +94,7 @@ def record(
         recipe.seeds,
         recipe=source,
         commit=commit,
-        test_runs=earlier_test_runs(task_name, recipe) + 1,
+        test_runs=earlier_test_runs(task_name, recipe, variant) + 1,
         hardware=runs[0].info["hardware"],
         wall_seconds=round(seconds, 1),
         validation=figures["valid"],
@@ -93,9 +102,10 @@ def record(
     return write_result(result, RESULTS)
 
 
-def earlier_test_runs(task: str, recipe: Recipe) -> int:
+def earlier_test_runs(task: str, recipe: Recipe, variant: str) -> int:
     """How often this model was judged on the task's test part before."""
-    path = RESULTS / task / f"{recipe.model.name}.json"
+    name = f"{recipe.model.name}--{variant}" if variant else recipe.model.name
+    path = RESULTS / task / f"{name}.json"
     earlier: dict[str, Any] = read_json(path) if path.is_file() else {"test_runs": 0}
     return int(earlier["test_runs"])
 
