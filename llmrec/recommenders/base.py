@@ -27,17 +27,14 @@ from llmrec.errors import (
     ArtifactError,
     ConfigError,
     DataError,
+    ProtocolError,
     UnknownIdError,
     nearest_name,
     shorten,
 )
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders import artifacts
-from llmrec.recommenders.candidates import (
-    allowed_items,
-    candidate_codes,
-    recommendation_frame,
-)
+from llmrec.recommenders.candidates import allowed_items, candidate_codes, recommendation_frame
 
 if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown, Users
@@ -123,6 +120,7 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         Raises:
             ConfigError: ``train`` holds no event; the model is as it was before.
             DataError: The events lack something the model needs; likewise.
+            ProtocolError: What the model was given knows held-out events; likewise.
             TrainingError: Training stopped half-way; the best weights so far are kept.
         """
         if not train.items.size:
@@ -133,9 +131,9 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         self._seen = (train.origin,) if train.origin is not None else ()
         try:
             self._fit(train, valid)
-        except (ConfigError, DataError):  # refused before anything was learnt
+        except (ConfigError, DataError, ProtocolError, UnknownIdError):
             self._vocabulary, self._seen = before
-            raise
+            raise  # refused before anything was learnt
         self._known = train
         return self
 

@@ -79,8 +79,8 @@ class SASRec(BaseRecommender[SASRecConfig]):
         n_items = len(train.vocabulary)
         seed_everything(config.training.seed)
         encoder = SequenceEncoder(config, n_items)
-        self._encoder = encoder
         module, source = self._training_parts(encoder, train)
+        self._encoder = encoder  # only now: what is refused above leaves an earlier fit as it was
         trainer = Trainer(config.training, self.checkpoints, self.resume)
         validate = None
         if valid is not None:

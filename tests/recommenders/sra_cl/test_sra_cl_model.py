@@ -293,6 +293,26 @@ class TestUserTexts:
         assert title in str(caught.value)
 
 
+@pytest.mark.parametrize("refusal", [DataError, ProtocolError])
+def test_a_refused_training_leaves_the_earlier_one_as_it_was(
+    split, train, catalog, tmp_path, refusal
+):
+    model = make(catalog).fit(train)
+    scores, neighbors, details = model.score_catalog(train), model.item_neighbors, model.details
+    again = train
+    if refusal is DataError:  # no texts
+        model.use_catalog(Catalog.from_ids(catalog.frame["item_id"]))
+    else:  # profiles that know more than the new training part
+        model.use_profiles(TestUserTexts().profiles(train, catalog, tmp_path), split)
+        again = ratio(split.dataset, 0.5, 0.25).train_histories()
+    with pytest.raises(refusal):
+        model.fit(again)
+    np.testing.assert_array_equal(model.score_catalog(train), scores)
+    assert model.item_neighbors is neighbors
+    assert model.details == details
+    assert list(model.seen) == [train.origin]
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_one_does_not(catalog, train, fitted):
     again = make(catalog).fit(train)
     assert without_seconds(again.log) == without_seconds(fitted.log)

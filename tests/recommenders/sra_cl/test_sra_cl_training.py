@@ -225,17 +225,10 @@ class TestResume:
         log = trainer.fit(module, source, lambda: {"ndcg@10": next(values)})
         return module.state_dict(), without_seconds(log)
 
-    @pytest.fixture(scope="class", params=OPTIONS)
-    def bank(self, request):
-        return request.param
-
-    @pytest.fixture(scope="class")
-    def uninterrupted(self, bank):
-        return self.train(bank)
-
+    @pytest.mark.parametrize("bank", OPTIONS)
     @pytest.mark.parametrize("step", [2, 8])
-    def test_killed(self, bank, uninterrupted, step, tmp_path, monkeypatch):
-        straight, log = uninterrupted
+    def test_killed(self, bank, step, tmp_path, monkeypatch):
+        straight, log = self.train(bank)
         with monkeypatch.context() as patch:
             real, calls = ContrastWindows.batch, iter(range(100))
 
