@@ -14,5 +14,8 @@ Needs pytest. Nothing else in the package imports this one.
 import pytest
 
 pytest.register_assert_rewrite(
-    "llmrec.testing.recommender", "llmrec.testing.saving", "llmrec.testing.language_model"
+    "llmrec.testing.recommender",
+    "llmrec.testing.saving",
+    "llmrec.testing.language_model",
+    "llmrec.testing.language_model_scores",
 )
