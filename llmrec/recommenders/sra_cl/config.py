@@ -74,6 +74,11 @@ class SRACLConfig(SASRecConfig):
         description="clean: no sequence of the same user, none that holds the next item; all: only "
         "the sequence itself is left out.",
     )
+    pool_size: int = Field(
+        200_000,
+        ge=1,
+        description="Most sequences searched for neighbours; of more, this many are drawn.",
+    )
     neighbors_per_user: Literal["one", "any"] = Field(
         "one", description="one: at most one neighbour from each other user."
     )

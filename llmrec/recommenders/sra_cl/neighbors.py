@@ -37,6 +37,8 @@ def sequence_neighbors(
     k: int,
     pool: Pool = "clean",
     one_per_user: bool = True,
+    pool_size: int | None = None,
+    seed: int = 0,
 ) -> npt.NDArray[np.int32]:
     """Neighbours of every sequence that has a target.
 
@@ -46,20 +48,35 @@ def sequence_neighbors(
         k: Neighbours per sequence.
         pool: ``"clean"``, or ``"all"`` to leave out the sequence itself only.
         one_per_user: Keep only the nearest sequence of each other user.
+        pool_size: Search in at most this many sequences, drawn at random; None for all.
+        seed: Of that draw.
 
     Returns:
         ``[events, k]`` int32 rows of events; -1 in unused slots and for sequences without target.
     """
     asking = np.flatnonzero(events.targets > 0)
     values = vectors.astype(np.float32)
+    searched = np.arange(len(events))
+    if pool_size is not None and pool_size < len(events):
+        drawn = np.random.default_rng([seed, 31]).choice(len(events), pool_size, replace=False)
+        searched = np.sort(drawn)
+    own = (RowRanges(np.arange(asking.size + 1), asking, asking + 1),)
+    rules = clean_exclusions(events, asking) if pool == "clean" else own
     found = nearest(
-        neighbor_index(values),
+        neighbor_index(values[searched]),
         values[asking],
         k,
-        clean_exclusions(events, asking) if pool == "clean" else RowRanges.from_rows(asking),
-        events.users if one_per_user else None,
+        [_among(searched, rule) for rule in rules],
+        events.users[searched] if one_per_user else None,
     )
-    return _placed(found.rows, asking, len(events))
+    rows = np.where(found.used, searched[np.maximum(found.rows, 0)], -1).astype(np.int32)
+    return _placed(rows, asking, len(events))
+
+
+def _among(searched: npt.NDArray[np.int64], rule: RowRanges) -> RowRanges:
+    """The same exclusions in row numbers of the searched rows, which are ascending."""
+    starts, stops = np.searchsorted(searched, rule.starts), np.searchsorted(searched, rule.stops)
+    return RowRanges(rule.offsets, starts, stops, rule.lists)
 
 
 def random_neighbors(

@@ -74,7 +74,8 @@ def make_semantics(
     similar = _kept(
         cache, f"items-{key}", lambda: item_neighbors(items, config.item_neighbors).rows
     )
-    rules = (config.neighbors, config.neighbor_pool, config.neighbors_per_user == "one")
+    one = config.neighbors_per_user == "one"
+    rules = (config.neighbors, config.neighbor_pool, one, config.pool_size)
     near = _kept(
         cache,
         f"sequences-{key}",
@@ -120,7 +121,9 @@ def _key(
 ) -> str:
     """Hash of everything that the neighbours depend on."""
     digest = hashlib.sha256()
-    rules = (config.neighbors, config.item_neighbors, config.neighbor_pool)
+    rules: tuple[object, ...] = (config.neighbors, config.item_neighbors, config.neighbor_pool)
+    if len(events) > config.pool_size:
+        rules = (*rules, config.pool_size)
     digest.update(repr((1, *rules, config.neighbors_per_user)).encode())  # 1: of this format
     for array in (events.items, events.users, items, sequences):
         digest.update(repr(array.shape).encode())

@@ -194,3 +194,21 @@ class TestTables:
 
     def test_sequences_are_not_searched_where_nobody_asks(self):
         assert self.semantics(alpha=0).sequence_neighbors.size == 0
+
+
+def test_a_drawn_pool_holds_all_neighbours_and_obeys_the_same_rules():
+    rng = np.random.default_rng(5)
+    events = TrainingEvents.of(histories_of([rng.integers(1, 9, 6).tolist() for _ in range(30)]))
+    vectors = rng.normal(size=(len(events), 4)).astype(np.float32)
+    table = sequence_neighbors(vectors, events, 5, pool_size=40, seed=1)
+    chosen = np.unique(table[table >= 0])
+    assert 0 < chosen.size <= 40
+    for row in np.flatnonzero(events.targets > 0):
+        for other in table[row][table[row] >= 0]:
+            assert events.users[other] != events.users[row]
+            held = events.items[events.starts[other] : other + 1]
+            assert events.targets[row] not in held
+    whole = sequence_neighbors(vectors, events, 5)
+    same = sequence_neighbors(vectors, events, 5, pool_size=len(events))
+    np.testing.assert_array_equal(whole, same)
+    assert not np.array_equal(table, whole)
