@@ -8,6 +8,7 @@ from scripted_recommender import noise, popularity, random_dataset, toy_split
 from llmrec.data import leave_one_out
 from llmrec.errors import ArtifactError, ConfigError, ProtocolError
 from llmrec.evaluation import Task, evaluate, load_results, make_result, results_table, write_result
+from llmrec.evaluation.ablation import load_ablations
 from llmrec.evaluation.results import Benchmark, load_benchmarks
 from llmrec.evaluation.significance import mean_interval
 
@@ -143,10 +144,13 @@ def test_benchmarks_have_their_own_form(tmp_path):
 
 
 def test_everything_committed_has_the_form():
-    files = {path for path in COMMITTED.glob("*/*.json") if path.parent.name != "benchmarks"}
+    others = ("benchmarks", "ablations")
+    files = {path for path in COMMITTED.glob("*/*.json") if path.parent.name not in others}
     results = load_results(COMMITTED)
     assert {COMMITTED / each.task / each.file_name for each in results} == files
     benchmarks = {path.stem for path in (COMMITTED / "benchmarks").glob("*.json")}
     assert {each.benchmark for each in load_benchmarks(COMMITTED)} == benchmarks
+    ablations = {path.stem for path in (COMMITTED / "ablations").glob("*.json")}
+    assert {each.name for each in load_ablations(COMMITTED)} == ablations
     table = results_table(COMMITTED)
     assert all(f"**{each.task}**" in table for each in results)
