@@ -70,5 +70,5 @@ def test_one_value_per_seed():
 def test_a_damaged_file_is_refused(tmp_path):
     path = write_ablation(ablation(variant("whole")), tmp_path)
     path.write_text(path.read_text().replace('"seeds"', '"seed"'))
-    with pytest.raises(ArtifactError, match="parts.json"):
+    with pytest.raises(ArtifactError, match=r"parts\.json"):
         load_ablations(tmp_path)
