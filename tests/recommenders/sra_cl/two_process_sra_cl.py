@@ -5,6 +5,7 @@ Each process writes what it ends with to ``<folder>/<case>.<process>.safetensors
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def main(folder):
         save_file(state, folder / f"{name}.{process}.safetensors")
     (folder / f"logs.{process}.json").write_text(json.dumps(logs))
     processes().destroy_process_group()
+    sys.stderr.flush()
+    os._exit(0)  # threads of wrapped models from earlier cases may abort an ordinary exit
 
 
 if __name__ == "__main__":
