@@ -10,12 +10,12 @@ a ``recipe`` of its own.
 """
 
 import argparse
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from record import committed_state
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
@@ -163,19 +163,6 @@ def judge(run: RunDirectory, split: Split, task: Task, part: str) -> Evaluation:
 
 def split_of(task: Task) -> Split:
     return task.split(load_dataset(task.dataset))
-
-
-def committed_state(*files: Path) -> str:
-    """The commit that holds the files as they are now."""
-    for file in files:
-        if git("status", "--porcelain", "--", str(file)):
-            raise ArtifactError(f"{file} is not committed as it is; commit it before its test run.")
-    return git("rev-parse", "--short=12", "HEAD")
-
-
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

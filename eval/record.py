@@ -48,11 +48,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def committed_state(recipe: Path) -> str:
-    """The commit that holds the recipe as it is now."""
-    changed = git("status", "--porcelain", "--", str(recipe))
-    if changed:
-        raise ArtifactError(f"{recipe} is not committed as it is; commit it before its test run.")
+def committed_state(*files: Path) -> str:
+    """The commit that holds the files as they are now."""
+    for file in files:
+        if git("status", "--porcelain", "--", str(file)):
+            raise ArtifactError(f"{file} is not committed as it is; commit it before its test run.")
     return git("rev-parse", "--short=12", "HEAD")
 
 

@@ -72,14 +72,18 @@ def quickstart(
         about |= {"comparisons": every, "examples": lists, "report": report, "seconds": seconds}
         print_json(about)
         return
+    _print_findings(list(runs.values()), shown)
+    _print_examples(examples)
+    _print_farewell(output, report, examples, seconds)
+
+
+def _print_findings(runs: "list[RunDirectory]", shown: list[dict[str, Any]]) -> None:
     print()
-    print_runs(list(runs.values()), METRICS)
+    print_runs(runs, METRICS)
     print(
         "\nAre they better? Differences over the same users, with p-values of a sign-flip test:\n"
     )
     print_comparison(shown)
-    _print_examples(examples)
-    _print_farewell(output, report, examples, seconds)
 
 
 def _print_examples(examples: "list[Example]") -> None:
