@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmrec.errors import TrainingError
-from llmrec.training.config import TrainingConfig
 
 
 @dataclass
@@ -38,23 +37,22 @@ class Progress:
         return cls(**{**values, "best": -math.inf if best is None else best})
 
 
-def require_same_training(saved: Mapping[str, Any], config: TrainingConfig, rows: int) -> None:
+def require_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], rows: int) -> None:
     """Refuse to continue a training with other settings or other data.
 
     Only the number of epochs, the patience, checkpoints and reporting may change on resume.
 
     Args:
         saved: The progress in a checkpoint, with the settings under ``config``.
-        config: The settings now.
+        now: The settings now, those of the model under ``model``.
         rows: Training rows of an epoch now.
 
     Raises:
         TrainingError: Something differs; the message names it with both values.
     """
     free = {"epochs", "patience", "report_to", "checkpoint_every", "checkpoint_steps"}
-    now, before = config.model_dump(mode="json"), saved["config"]
-    changed = sorted(name for name in now if name not in free and now[name] != before.get(name))
-    details = [f"{name} {before.get(name)} -> {now[name]}" for name in changed]
+    details = _changes({**saved["config"], "model": {}}, {**now, "model": {}}, free)
+    details += _changes(saved["config"].get("model", {}), now["model"], set())
     if rows != saved["rows"]:
         details.append(f"training rows {saved['rows']} -> {rows}")
     if details:
@@ -62,3 +60,9 @@ def require_same_training(saved: Mapping[str, Any], config: TrainingConfig, rows
             f"the checkpoint was made with other settings ({', '.join(details)}); "
             "use those again, or train without resume."
         )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], free: set[str]) -> list[str]:
+    """What differs, by name with both values."""
+    names = sorted((before.keys() | now.keys()) - free)
+    return [f"{n} {before.get(n)} -> {now.get(n)}" for n in names if before.get(n) != now.get(n)]

@@ -50,6 +50,8 @@ class Trainer:
         checkpoints: Directory for checkpoints; None keeps none.
         resume: Continue from the newest whole checkpoint in ``checkpoints``, if there is one.
         progress_bar: Show one bar; None shows it on a terminal only.
+        model_settings: Plain values that say what is trained; a checkpoint made with others is
+            refused.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Trainer:
         checkpoints: str | Path | None = None,
         resume: bool = False,
         progress_bar: bool | None = None,
+        model_settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
+        self.model_settings = dict(model_settings or {})
         self.checkpoints = None if checkpoints is None else Path(checkpoints)
         self.resume = resume
         self.progress_bar = sys.stderr.isatty() if progress_bar is None else progress_bar
@@ -94,6 +98,7 @@ class _Loop:
         self, trainer: Trainer, module: nn.Module, source: BatchSource, validate: Validate | None
     ) -> None:
         self.config = trainer.config
+        self.settings = {**self.config.model_dump(mode="json"), "model": trainer.model_settings}
         self.checkpoints = trainer.checkpoints
         self.source = source
         self.validate = validate
@@ -299,7 +304,7 @@ class _Loop:
         save_checkpoint(
             self.checkpoints,
             Checkpoint(
-                {**self.progress.to_json(), "config": self.config.model_dump(mode="json")},
+                {**self.progress.to_json(), "config": self.settings},
                 weights,
                 flatten_optimizer(optimizer),
                 self.best_weights,
@@ -312,7 +317,7 @@ class _Loop:
         if checkpoint is None:
             return
         values = dict(checkpoint.progress)
-        require_same_training(values, self.config, len(self.source))
+        require_same_training(values, self.settings, len(self.source))
         values.pop("config")
         self.progress = Progress.from_json(values)
         try:

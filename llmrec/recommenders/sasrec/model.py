@@ -81,7 +81,8 @@ class SASRec(BaseRecommender[SASRecConfig]):
         encoder = SequenceEncoder(config, n_items)
         module, source = self._training_parts(encoder, train)
         self._encoder = encoder  # only now: what is refused above leaves an earlier fit as it was
-        trainer = Trainer(config.training, self.checkpoints, self.resume)
+        settings = config.model_dump(mode="json", exclude={"training"})
+        trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
         validate = None
         if valid is not None:
             metrics, filtered = [config.training.metric], config.validation_filters_seen

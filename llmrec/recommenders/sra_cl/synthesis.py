@@ -2,7 +2,7 @@
 
 Four ways to compare the text of a sequence with the texts of its neighbours; the first is the one
 of the SRA-CL paper (section 3.2), the attention of GAT. There all neighbours share the query's
-term, which therefore does not change their ranking while logits keep one sign.
+term, and the leaky ReLU is monotone, so the query never changes their ranking.
 """
 
 from typing import Literal

@@ -13,6 +13,7 @@ from small_sra_cl import (
 from torch.nn import functional
 
 from llmrec.data.splits import Cases
+from llmrec.errors import TrainingError
 from llmrec.recommenders.sasrec import SASRec
 from llmrec.recommenders.sra_cl.bank import StateBank, encode_events
 from llmrec.recommenders.sra_cl.batches import ContrastWindows
@@ -288,3 +289,10 @@ def test_a_larger_weight_brings_pairs_closer(weight):
         (name,) = (key for key in model.fit(TRAIN).log[-1] if key.startswith("loss_"))
         losses.append(model.log[-1][name])
     assert losses[1] < losses[0]
+
+
+def test_a_training_with_other_contrasts_is_not_resumed(tmp_path):
+    settings = {"training": {"epochs": 1}, "checkpoints": tmp_path}
+    model_of(TRAIN, alpha=0.1, **settings).fit(TRAIN)
+    with pytest.raises(TrainingError, match=r"other settings \(alpha 0\.1 -> 0\.2\)"):
+        model_of(TRAIN, alpha=0.2, resume=True, **settings).fit(TRAIN)
