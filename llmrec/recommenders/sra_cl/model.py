@@ -212,7 +212,7 @@ class SRACL(SASRec):
         if self._catalog is None:
             raise ConfigError(
                 "sra_cl needs to know the items' texts: call use_catalog(dataset.catalog) or "
-                "use_vectors(vectors) before fit, or set alpha and beta to 0 and cold_items to false."
+                "use_vectors(vectors) before fit, or set alpha and beta to 0, cold_items to false."
             )
         written = texts.item_texts(self._catalog, self.config.item_text)
         self._item_vectors = texts.embed_items(
