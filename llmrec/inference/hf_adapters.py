@@ -7,23 +7,18 @@ own. A name is given once and never changes its meaning. Trained biases are refu
 switch them off again.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from llmrec.errors import ArtifactError, ConfigError
-from llmrec.storage import file_sha256, read_json
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-_PREFIX = "base_model.model."
+from llmrec.inference.lora_files import PREFIX, WEIGHTS, LoraFiles, check_fit, read_lora_files
 
 
 class HFAdapters:
@@ -75,16 +70,17 @@ class HFAdapters:
                 f"there is an adapter {name!r} already, and a name never changes its meaning; "
                 "give the new one another, such as one with its version."
             )
-        folder = Path(folder)
-        config = _checked_config(folder, self._model_name, any_base)
-        shapes = _shapes(folder / WEIGHTS)
-        self._check_fit(folder, config, shapes)
-        self._check_base_weights(folder, config, shapes)
+        files = read_lora_files(Path(folder), self._model_name, any_base)
+        modules = dict(self._model.named_modules())
+        weights = {path: getattr(module, "weight", None) for path, module in modules.items()}
+        shapes = {path: weight.shape for path, weight in weights.items() if weight is not None}
+        check_fit(files, self._model_name, shapes.get)
+        self._check_base_weights(files)
         inside = f"adapter{len(self._inside)}"
-        self._load(inside, folder)
+        self._load(inside, files.folder)
         self._inside[name] = inside
-        self._hashes[name] = (file_sha256(folder / CONFIG) + file_sha256(folder / WEIGHTS))[::8]
-        if _is_more(config, shapes):
+        self._hashes[name] = files.hash()
+        if not files.is_plain:
             self._alone.add(name)
 
     def use(self, names: Sequence[str | None]) -> None:
@@ -161,85 +157,26 @@ class HFAdapters:
             self._stacks = names, {key: pair for key, pair in pairs.items() if pair is not None}
         return self._stacks[1]
 
-    def _check_fit(
-        self, folder: Path, config: Mapping[str, Any], shapes: Mapping[str, list[int]]
-    ) -> None:
-        modules = dict(self._model.named_modules())
-        made_for = config.get("base_model_name_or_path") or "an unnamed model"
-        for key, shape in shapes.items():
-            path, _, kind = key.removeprefix(_PREFIX).partition(".lora_")
-            if kind not in ("A.weight", "B.weight"):
-                continue
-            module = modules.get(path)
-            weight = None if module is None else getattr(module, "weight", None)
-            width = shape[1] if kind == "A.weight" else shape[0]
-            if weight is None or width not in weight.shape:
-                there = "no such layer" if weight is None else f"a layer of {list(weight.shape)}"
-                raise ArtifactError(
-                    f"the adapter in {folder} was made for {made_for} and does not fit "
-                    f"{self._model_name}: {key} has shape {shape}, but the model has {there} there."
-                )
-
-    def _check_base_weights(
-        self, folder: Path, config: Mapping[str, Any], shapes: Mapping[str, list[int]]
-    ) -> None:
+    def _check_base_weights(self, files: LoraFiles) -> None:
         """Refuse what would change the base model for good: peft loads it without a word.
 
         With LoRA on the last layer or the embedding, peft writes their own weights too.
         """
         modules = dict(self._model.named_modules())
-        whole = config.get("modules_to_save") or ()
-        for key in shapes:
-            path = key.removeprefix(_PREFIX).removesuffix(".weight").removesuffix(".base_layer")
+        whole = files.config.get("modules_to_save") or ()
+        for key in files.shapes:
+            path = key.removeprefix(PREFIX).removesuffix(".weight").removesuffix(".base_layer")
             if "lora_" in key or path.split(".")[-1] in whole:
                 continue
             ours = getattr(modules.get(path), "weight", None)
-            with safe_open(str(folder / WEIGHTS), framework="pt") as file:
+            with safe_open(str(files.folder / WEIGHTS), framework="pt") as file:
                 theirs = file.get_tensor(key)
             if ours is None or not torch.equal(theirs.to(ours), ours):
                 raise ArtifactError(
-                    f"the adapter in {folder} brings {key}, a weight of the base model itself, and "
-                    "not the one this model has; loading it would change every other answer. Merge "
+                    f"the adapter in {files.folder} brings {key}, a weight of the base model itself, "
+                    "and not the one this model has; loading it would change every other answer. Merge "
                     "it into a model of its own, or save it with save_embedding_layers=False."
                 )
-
-
-def _checked_config(folder: Path, model_name: str, any_base: bool) -> dict[str, Any]:
-    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise ArtifactError(
-            f"{folder} holds no adapter: looked for {CONFIG} and {WEIGHTS}, did not find "
-            f"{' and '.join(missing)}."
-        )
-    config: dict[str, Any] = read_json(folder / CONFIG)
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
-        raise ArtifactError(
-            f"{folder / CONFIG} has peft_type {config.get('peft_type')!r} and bias "
-            f"{config.get('bias')!r}; this backend takes 'LORA' without trained biases."
-        )
-    base = config.get("base_model_name_or_path") or ""
-    if not any_base and base and Path(base).name != Path(model_name).name:
-        raise ArtifactError(
-            f"the adapter in {folder} was made for {base!r}, and this model is {model_name!r}; if "
-            "they are the same under two names, add it with any_base=True."
-        )
-    return config
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}.") from None
-
-
-def _is_more(config: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> bool:
-    """Whether an adapter is more than two matrices per linear layer."""
-    added = {key: shape for key, shape in shapes.items() if ".base_layer." not in key}
-    plain = all(key.endswith((".lora_A.weight", ".lora_B.weight")) for key in added)
-    flat = all(len(shape) == 2 for shape in added.values())
-    return not (plain and flat) or bool(config.get("use_dora"))
 
 
 def _stack(layer: LoraLayer, inside: Sequence[str | None]) -> tuple[Tensor, Tensor] | None:

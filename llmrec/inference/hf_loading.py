@@ -46,7 +46,7 @@ def load_model(name: str, device: str | None, dtype: str | None) -> tuple[Any, H
     if wanted not in DTYPES:
         raise ConfigError(f"dtype is {wanted!r}{nearest_name(wanted, DTYPES)}.")
     if Path(name).is_dir():
-        _check_folder(Path(name))
+        check_folder(Path(name))
     try:
         with _quiet_without_terminal():
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -58,9 +58,9 @@ def load_model(name: str, device: str | None, dtype: str | None) -> tuple[Any, H
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(_sentence(name, error)) from error
+        raise loading_error(name, error) from error
     _check_complete(name, report)
-    return model.to(place).eval(), HFTokens(tokenizer, _ids(model.config.eos_token_id))
+    return model.to(place).eval(), HFTokens(tokenizer, ids_of(model.config.eos_token_id))
 
 
 def width_and_context(model: nn.Module) -> tuple[int, int | None]:
@@ -107,7 +107,12 @@ def _quiet_without_terminal() -> Iterator[None]:
             messages.enable_progress_bar()
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot hold a model.
+
+    Raises:
+        ArtifactError: A file is missing; the sentence says what was looked for and what is there.
+    """
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
@@ -132,13 +137,15 @@ def _check_complete(name: str, report: dict[str, Any]) -> None:
         )
 
 
-def _sentence(name: str, error: Exception) -> str:
+def loading_error(name: str, error: Exception) -> ArtifactError:
+    """The error that says why a model cannot be loaded, and where it was looked for."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     looked = "the folder" if Path(name).is_dir() else "the hub and its local cache; no such folder"
-    return f"model {name!r} cannot be loaded ({looked}): {first.rstrip('.')}."
+    return ArtifactError(f"model {name!r} cannot be loaded ({looked}): {first.rstrip('.')}.")
 
 
-def _ids(value: int | Sequence[int] | None) -> list[int]:
+def ids_of(value: int | Sequence[int] | None) -> list[int]:
+    """Token ids of a configuration's field, which may be one, several or missing."""
     if value is None:
         return []
     return [value] if isinstance(value, int) else list(value)
