@@ -173,9 +173,10 @@ class HFAdapters:
                 theirs = file.get_tensor(key)
             if ours is None or not torch.equal(theirs.to(ours), ours):
                 raise ArtifactError(
-                    f"the adapter in {files.folder} brings {key}, a weight of the base model itself, "
-                    "and not the one this model has; loading it would change every other answer. Merge "
-                    "it into a model of its own, or save it with save_embedding_layers=False."
+                    f"the adapter in {files.folder} brings {key}, a weight of the base model "
+                    "itself, and not the one this model has; loading it would change every other "
+                    "answer. Merge it into a model of its own, or save it with "
+                    "save_embedding_layers=False."
                 )
 
 
