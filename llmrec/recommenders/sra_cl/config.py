@@ -113,6 +113,12 @@ class SRACLConfig(SASRecConfig):
     cold_items: bool = Field(
         False, description="Score items without training events by their text neighbours' vectors."
     )
+    text_prior: float = Field(
+        0.0,
+        ge=0,
+        description="After training, an item with n events keeps n / (n + text_prior) of its vector"
+        " and takes the rest from its text neighbours; 0 changes nothing.",
+    )
     paper_compat: bool = Field(
         False, description="Use the published settings where nothing else is said."
     )

@@ -139,7 +139,7 @@ class SRACL(SASRec):
         if self.semantics is None or self._events is None:
             raise ArtifactError(
                 "this sra_cl model has no neighbours to report: they are there after fit with "
-                "alpha, beta or cold_items, and are not saved with it. A run keeps the report in "
+                "alpha or beta, and are not saved with it. A run keeps the report in "
                 "neighbors.json."
             )
         titles, categories = self.titles, None
@@ -162,10 +162,11 @@ class SRACL(SASRec):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         super()._fit(train, valid)
-        if self.config.cold_items and self._item_neighbors is not None:
-            self.details["cold_items"] = fill_cold_items(
-                self._network(), train, self._vectors_of_items(train).values
-            )
+        config = self.config
+        if config.cold_items or config.text_prior:
+            vectors = self._vectors_of_items(train).values
+            filled = fill_cold_items(self._network(), train, vectors, config.text_prior)
+            self.details["cold_items"] = filled
 
     def _training_parts(
         self, encoder: SequenceEncoder, train: Histories
@@ -174,7 +175,7 @@ class SRACL(SASRec):
         sampler = make_sampler(config, train)
         windows = make_windows(config, train, sampler)
         events = TrainingEvents.of(train)
-        if config.alpha or config.beta or config.cold_items:
+        if config.alpha or config.beta:
             self.semantics, self._events = self._find_semantics(train, events), events
             self._item_neighbors = self.semantics.item_neighbors
         reads_bank = bool(config.alpha or config.coarse_intent) and config.neighbor_bank != "none"
@@ -212,7 +213,8 @@ class SRACL(SASRec):
         if self._catalog is None:
             raise ConfigError(
                 "sra_cl needs to know the items' texts: call use_catalog(dataset.catalog) or "
-                "use_vectors(vectors) before fit, or set alpha and beta to 0, cold_items to false."
+                "use_vectors(vectors) before fit. Only without alpha, beta, text_prior and "
+                "cold_items are texts not needed."
             )
         written = texts.item_texts(self._catalog, self.config.item_text)
         self._item_vectors = texts.embed_items(

@@ -1,4 +1,4 @@
-"""Items without training events are scored by the vectors of their text neighbours."""
+"""Items with few or no training events are drawn to the vectors of their text neighbours."""
 
 import numpy as np
 import pytest
@@ -21,33 +21,39 @@ def world(n_items=30, n_warm=16, seed=0):
     return train, TextVectors.from_array(vectors, train.vocabulary)
 
 
-def expected_table(table, train, vectors):
-    """Ten nearest warm items by cosine, weighted by it; nothing where no cosine is positive."""
+def expected_table(table, train, vectors, prior):
+    """A loop: ten nearest items of three events or more, by the fourth power of the cosine."""
     counts = [int((train.items == item + 1).sum()) for item in range(len(vectors))]
-    found, n_filled = table.copy(), 0
+    found, changed = table.copy(), {"filled": 0, "blended": 0}
     for item in range(len(vectors)):
-        if counts[item]:
+        if counts[item] and not prior:
             continue
         cosines = [
             (float(vectors[item] @ vectors[other]), other)
             for other in range(len(vectors))
-            if counts[other] and vectors[other].any() and vectors[item].any()
+            if counts[other] >= 3 and vectors[other].any() and vectors[item].any()
         ]
-        best = [(max(cosine, 0.0), other) for cosine, other in sorted(cosines, reverse=True)[:10]]
-        total = sum(cosine for cosine, _ in best)
+        near = [pair for pair in sorted(cosines, reverse=True) if pair[1] != item][:10]
+        weights = [(max(cosine, 0.0) ** 4, other) for cosine, other in near]
+        total = sum(weight for weight, _ in weights)
         if total > 0:
-            found[item] = sum(cosine / total * table[other] for cosine, other in best)
-            n_filled += 1
-    return found, n_filled
+            own = counts[item] / (counts[item] + prior) if counts[item] else 0.0
+            mean = sum(weight / total * table[other] for weight, other in weights)
+            found[item] = own * table[item] + (1 - own) * mean
+            changed["blended" if counts[item] else "filled"] += 1
+    return found, changed
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_against_a_loop(seed):
+@pytest.mark.parametrize("prior", [0.0, 0.7])
+def test_against_a_loop(seed, prior):
     train, vectors = world(seed=seed)
     encoder = encoder_of(len(vectors))
     before = encoder.items.weight.detach().numpy().copy()
-    expected, n_filled = expected_table(before, train, vectors.values)
-    assert fill_cold_items(encoder, train, vectors.values) == n_filled > 5
+    expected, changed = expected_table(before, train, vectors.values, prior)
+    assert fill_cold_items(encoder, train, vectors.values, prior) == changed
+    assert changed["filled"] > 5
+    assert (changed["blended"] > 5) == (prior > 0)
     np.testing.assert_allclose(encoder.items.weight.detach(), expected, rtol=1e-4, atol=1e-5)
     assert encoder.items.weight.requires_grad
 
@@ -56,9 +62,9 @@ def test_nothing_to_fill_or_to_fill_from():
     train, vectors = world(n_items=20, n_warm=20)
     encoder = encoder_of(20)
     before = encoder.items.weight.detach().clone()
-    assert fill_cold_items(encoder, train, vectors.values) == 0
+    assert fill_cold_items(encoder, train, vectors.values)["filled"] == 0
     train, _ = world(n_items=20)
-    assert fill_cold_items(encoder, train, np.zeros((20, 3), np.float32)) == 0
+    assert fill_cold_items(encoder, train, np.zeros((20, 3), np.float32))["filled"] == 0
     assert torch.equal(encoder.items.weight.detach(), before)
 
 
@@ -70,7 +76,7 @@ def test_as_an_option_of_a_model(tmp_path):
     left, right = (m.score_catalog(train) for m in (filled, plain))
     np.testing.assert_array_equal(left[:, ~cold], right[:, ~cold])
     changed = (left != right).any(0)
-    assert changed[cold].sum() == filled.details["cold_items"] > 0
+    assert changed[cold].sum() == filled.details["cold_items"]["filled"] > 0
     assert "cold_items" not in plain.details
 
     filled.save_pretrained(tmp_path / "model")
@@ -83,7 +89,20 @@ def test_without_other_objectives_texts_are_still_needed_for_it():
     train, vectors = world()
     options = {"alpha": 0, "beta": 0, "cold_items": True}
     model = model_of(train, vectors, **options).fit(train)
-    assert model.details["cold_items"] > 0
+    assert model.details["cold_items"]["filled"] > 0
     expected = model_of(train, vectors, alpha=0, beta=0).fit(train)
     assert torch.equal(model.encoder.positions.weight, expected.encoder.positions.weight)
     assert SMALL["dim"] == model.encoder.items.weight.shape[1]
+
+
+def test_a_prior_changes_rare_items_after_training_only():
+    train, vectors = world()
+    plain, blended = (
+        model_of(train, vectors, **options).fit(train) for options in ({}, {"text_prior": 1.0})
+    )
+    assert blended.details["cold_items"]["blended"] > 0
+    assert torch.equal(plain.encoder.positions.weight, blended.encoder.positions.weight)
+    events = np.bincount(train.items, minlength=31)[1:]
+    moved = (plain.encoder.items.weight - blended.encoder.items.weight).detach().norm(dim=1)
+    rare, often = moved[events == 2], moved[events >= events.max()]
+    assert rare.mean() > often.mean()
