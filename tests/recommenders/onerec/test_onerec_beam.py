@@ -176,7 +176,7 @@ def test_half_precision_logits_are_scored_in_float32():
     decoder.table = decoder.table.to(torch.bfloat16)
     lists = beam_search(decoder, decoder.start(), trie, users=1, width=3)
     assert lists.scores.dtype == torch.float32
-    expected = sorted((decoder.log_probability(0, c) for c in [(0, 0), (1, 1), (1, 2)]))[::-1]
+    expected = sorted(decoder.log_probability(0, c) for c in [(0, 0), (1, 1), (1, 2)])[::-1]
     assert lists.scores[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
