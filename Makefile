@@ -3,8 +3,10 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV ?= .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: help install quickstart test check format bench bench-peers clean
+.PHONY: help install quickstart test check format bench bench-peers install-vllm test-vllm clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,5 +44,17 @@ bench-peers: install  ## measure against RecTools and RecBole in an environment 
 	$(MAKE) -C eval/benchmarks peers PYTHON=$(PYTHON)
 	$(BIN)/python eval/benchmarks/peers.py
 
+install-vllm: $(VLLM_STAMP)  ## set up .venv-vllm with vLLM on a CPU, pinned versions
+
+# The file lists everything, so nothing is resolved and nothing else comes along.
+$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(VLLM_STAMP)
+
+test-vllm: install-vllm  ## test the vLLM engine and a vLLM server on this machine
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+
 clean:  ## remove environments and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache

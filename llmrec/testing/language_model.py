@@ -103,9 +103,19 @@ class LanguageModelContract(ScoringContract):
     def test_top_k_of_one_is_greedy(self, model: LanguageModel) -> None:
         """However hot."""
         greedy = GenerateRequest("The film", Decoding(max_tokens=8))
-        hot = Decoding(max_tokens=8, temperature=9.0, seed=5, top_k=1)
+        hot = Decoding(max_tokens=8, temperature=min(9.0, self.hottest), seed=5, top_k=1)
         first, second = model.generate([greedy, GenerateRequest("The film", hot)])
         self.assert_same(first, second)
+
+    def test_hotter_than_it_takes(self, model: LanguageModel) -> None:
+        """Refused with the temperature, never turned down in silence."""
+        if self.hottest == float("inf"):
+            pytest.skip("this model takes any temperature")
+        decoding = Decoding(max_tokens=2, temperature=self.hottest + 1, seed=0)
+        found = model.generate([GenerateRequest("A", decoding), GenerateRequest("A")])
+        assert found[0].error is not None
+        assert str(self.hottest + 1) in found[0].error
+        assert found[1].error is None
 
     def test_stop_texts(self, model: LanguageModel) -> None:
         """The answer ends before the first stop text, however many tokens that takes."""
