@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from llmrec.data.histories import Histories
-from llmrec.data.ragged import offsets_of, position_of_each, row_of_each, span_indices
+from llmrec.data.ragged import offsets_of, span_indices
+from llmrec.data.windows import prefix_rows, window_rows
 from llmrec.errors import DataError
 from llmrec.recommenders.sasrec.encoder import PackedRows
 
@@ -114,7 +115,7 @@ class SequenceWindows:
             )
         starts = histories.offsets[kept]
         lengths = histories.lengths[kept] - 1
-        cut = _prefix_rows if prefixes else window_rows
+        cut = prefix_rows if prefixes else window_rows
         self._starts, self._lengths, self._n_learn = cut(starts, lengths, max_length)
 
     def __len__(self) -> int:
@@ -167,35 +168,3 @@ def seen_pairs(
     stride = int(items.max(initial=0)) + 1
     keys = np.unique(np.repeat(np.arange(first.size), counts) * stride + codes)
     return np.stack(np.divmod(keys, stride))
-
-
-_Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
-
-
-def window_rows(
-    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], max_length: int
-) -> _Rows:
-    """Cut rows into windows that end ``0, s, 2s, ...`` before the newest input, ``s`` half of them.
-
-    The newest window of a user learns at its last ``s`` positions and so on backwards; the oldest
-    one, which begins at the first event, learns at all that are left.
-
-    Returns:
-        Start, length and number of learnt positions of every window.
-    """
-    step = max(1, max_length // 2)
-    n_windows = 1 + np.ceil(np.maximum(lengths - max_length, 0) / step).astype(np.int64)
-    owner = np.repeat(np.arange(lengths.size), n_windows)
-    ends = lengths[owner] - position_of_each(offsets_of(n_windows)) * step
-    first = np.maximum(ends - max_length, 0)
-    oldest = np.append(np.diff(owner) > 0, True)
-    return starts[owner] + first, ends - first, np.where(oldest, ends, step)
-
-
-def _prefix_rows(
-    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], max_length: int
-) -> _Rows:
-    offsets = offsets_of(lengths)
-    ends = position_of_each(offsets) + 1
-    size = np.minimum(ends, max_length)
-    return starts[row_of_each(offsets)] + ends - size, size, np.ones_like(size)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmrec.data.ragged import offsets_of, span_indices
+from llmrec.data.windows import window_rows
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
-from llmrec.recommenders.sasrec.windows import window_rows
 from llmrec.recommenders.sra_cl.events import TrainingEvents
 
 _ROWS_AT_ONCE = 512

@@ -1,0 +1,1 @@
+"""The network that writes semantic IDs: layers, experts, training rows, steps of a search."""

@@ -1,0 +1,52 @@
+"""The settings of a generator of semantic IDs; light, so that recipes can be checked against it."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class GeneratorConfig(BaseModel):
+    """Architecture of the generator.
+
+    The defaults are small enough for a CPU. ``encoder_decoder`` is the form of the paper (OneRec,
+    arXiv 2502.18965, section 3.2); ``decoder`` reads and writes one sequence and learns from every
+    item of it, at a fraction of the cost per target.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: Literal["encoder_decoder", "decoder"] = Field(
+        "encoder_decoder",
+        description="encoder_decoder: history encoded, session written; decoder: one sequence.",
+    )
+    dim: int = Field(64, ge=2, description="Width of hidden states.")
+    heads: int = Field(4, ge=1, description="Attention heads; must divide dim.")
+    encoder_layers: int = Field(2, ge=1, description="Layers that read the history.")
+    decoder_layers: int = Field(2, ge=1, description="Layers that write.")
+    feed_forward: int = Field(128, ge=1, description="Hidden width of a dense feed-forward layer.")
+    experts: int = Field(
+        0, ge=0, description="Experts of every decoder layer; 0 for a dense layer."
+    )
+    expert_width: int = Field(128, ge=1, description="Hidden width of an expert.")
+    experts_per_token: int = Field(2, ge=1, description="Experts that a token is sent to.")
+    renormalize_gate: bool = Field(
+        False, description="Make the chosen gate values sum to 1; the paper keeps them as they are."
+    )
+    balance_rate: float = Field(
+        0.001,
+        ge=0,
+        description="Step of the bias that sends tokens to rarely used experts; 0 for none.",
+    )
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on embeddings and sub-layers.")
+    history: int = Field(20, ge=1, description="Newest items of the history that are read.")
+    session: int = Field(1, ge=1, description="Most items that are written.")
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
+        if self.experts and self.experts_per_token > self.experts:
+            raise ValueError(
+                f"experts_per_token={self.experts_per_token} is more than experts={self.experts}"
+            )
+        return self

@@ -1,0 +1,293 @@
+"""The generator: it reads a history and writes the semantic IDs of a session.
+
+Every item is ``[start, code 1, ..., code L]``. The start of an item is given, never predicted, so
+the loss lies on codes only, and each level chooses among its own codes. The network knows item
+codes (1-based, 0 for padding) and a table of their semantic IDs; it knows no ids and no texts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmrec.recommenders.onerec.generator.attention import Attention, KeyValue
+from llmrec.recommenders.onerec.generator.config import GeneratorConfig
+from llmrec.recommenders.onerec.generator.experts import Experts, SwiGLU
+from llmrec.training.dropout import ByteDropout
+
+_EMBEDDING_STD = 0.05
+
+
+@dataclass(frozen=True)
+class SessionBatch:
+    """Histories and the sessions that followed them.
+
+    Attributes:
+        history: ``[rows, n]`` int64 item codes, oldest first, 0 after the end; ``n`` may be 0.
+        session: ``[rows, m]`` int64 item codes, 0 after the end.
+        learn: ``[rows, m]`` bool, true for items of the session that carry loss.
+        levels: Codes of a semantic ID.
+    """
+
+    history: Tensor
+    session: Tensor
+    learn: Tensor
+    levels: int
+
+    @property
+    def n_targets(self) -> int:
+        """Number of loss terms."""
+        return int(self.learn.sum()) * self.levels
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        for name in ("history", "session", "learn"):
+            object.__setattr__(self, name, getattr(self, name).to(device, non_blocking=True))
+        return self
+
+
+class Generator(nn.Module):
+    """See the module.
+
+    Args:
+        config: Architecture.
+        codes: ``[items, levels]`` int64 semantic IDs; row ``j`` belongs to item code ``j + 1``.
+        sizes: Codes per level.
+    """
+
+    codes: Tensor
+    scratch_state = frozenset({"codes"})
+
+    def __init__(self, config: GeneratorConfig, codes: Tensor, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.config, self.sizes = config, tuple(sizes)
+        self.register_buffer("codes", functional.pad(codes.long(), (0, 0, 1, 0)))
+        self.register_buffer("first", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
+        dim, levels = config.dim, len(self.sizes)
+        self.code_vectors = nn.Embedding(sum(self.sizes), dim)
+        self.level_vectors = nn.Embedding(levels + 1, dim)  # the start of an item, then its codes
+        self.separator = nn.Parameter(torch.zeros(dim))
+        reads = config.form == "encoder_decoder"
+        self.recency = nn.Embedding(config.history, dim) if reads else None
+        written = config.session if reads else config.history + config.session
+        self.places = nn.Embedding(written, dim)
+        self.dropout = ByteDropout(config.dropout)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(config) for _ in range(config.encoder_layers if reads else 0)
+        )
+        self.encoder_norm = nn.RMSNorm(dim)
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.output_norm = nn.RMSNorm(dim)
+        self.heads = nn.ModuleList(nn.Linear(dim, size) for size in self.sizes)
+        self.apply(_initialise)
+
+    @property
+    def levels(self) -> int:
+        """Codes of a semantic ID."""
+        return len(self.sizes)
+
+    def forward(self, batch: SessionBatch) -> Tensor:
+        """Cross-entropy summed over the codes of the items that carry loss, a scalar."""
+        hidden = self._written(batch)[batch.learn]
+        targets = self.codes[batch.session[batch.learn]]
+        losses = [
+            functional.cross_entropy(head(hidden[:, level]).float(), targets[:, level])
+            for level, head in enumerate(self.heads)
+        ]
+        return torch.stack(losses).sum() * len(hidden)
+
+    def log_probabilities(self, batch: SessionBatch) -> Tensor:
+        """Log-probability of every code of the sessions.
+
+        Returns:
+            ``[rows, m, levels]`` float32; 0 where the session has ended.
+        """
+        hidden, targets = self._written(batch), self.codes[batch.session]
+        found = [
+            head(hidden[:, :, level]).float().log_softmax(-1).gather(2, targets[..., level, None])
+            for level, head in enumerate(self.heads)
+        ]
+        return torch.cat(found, dim=-1) * (batch.session > 0)[..., None]
+
+    def encode(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """Read histories.
+
+        Args:
+            history: ``[rows, n]`` item codes, oldest first, 0 after the end.
+
+        Returns:
+            States ``[rows, n (levels + 1), d]`` and a mask of the same length, true for tokens.
+        """
+        assert self.recency is not None
+        rows, length = history.shape
+        lengths = (history > 0).sum(1, keepdim=True)
+        age = (lengths - 1 - torch.arange(length, device=history.device)).clamp_min(0)
+        vectors = torch.cat(
+            [self.separator.expand(rows, length, 1, -1), self._code_vectors(history)], dim=2
+        )
+        vectors = vectors + self.recency(age)[:, :, None] + self.level_vectors.weight
+        mask = (history > 0)[:, :, None].expand(-1, -1, self.levels + 1).flatten(1)
+        states = self.dropout(vectors.flatten(1, 2))
+        for layer in self.encoder:
+            states = layer(states, mask)
+        return self.encoder_norm(states), mask
+
+    def start_vectors(self, place: Tensor) -> Tensor:
+        """Input of the start of an item, for its places in the sequence, any shape ``+ [d]``."""
+        result: Tensor = self.places(place) + self.level_vectors.weight[0]
+        return result
+
+    def written_vectors(self, level: int, code: Tensor, place: Tensor) -> Tensor:
+        """Input of codes of one level, for their items' places in the sequence."""
+        vectors = self.code_vectors(code + self.first[level])
+        result: Tensor = vectors + self.places(place) + self.level_vectors.weight[level + 1]
+        return result
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        """Inputs of items from place 0 on: ``[rows, n]`` to ``[rows, n (levels + 1), d]``."""
+        place = torch.arange(items.shape[1], device=items.device)
+        start = self.start_vectors(place).expand(len(items), -1, -1)
+        vectors = self._code_vectors(items) + self.places(place)[:, None]
+        vectors = vectors + self.level_vectors.weight[1:]
+        return torch.cat([start[:, :, None], vectors], dim=2).flatten(1, 2)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Nothing to do."""
+
+    def end_epoch(self) -> Mapping[str, float]:
+        """How evenly the experts were used: busiest and idlest share times their number."""
+        loads = [layer.feed.take_load() for layer in self.decoder if layer.has_experts]
+        if not loads:
+            return {}
+        shares = torch.stack([load / load.mean().clamp_min(1.0) for load in loads])
+        return {"expert_load_max": float(shares.max()), "expert_load_min": float(shares.min())}
+
+    def _written(self, batch: SessionBatch) -> Tensor:
+        """States that predict codes, ``[rows, m, levels, d]``."""
+        session = batch.session
+        memory, mask = None, None
+        if self.recency is not None:
+            memory, mask = self.encode(batch.history)
+        real = (session > 0)[:, :, None].expand(-1, -1, self.levels + 1).flatten(1)
+        states = self.dropout(self.item_vectors(session))
+        for layer in self.decoder:
+            states = layer(states, real, memory, mask)
+        # the last code of an item predicts nothing: the start of the next one is given
+        states = self.output_norm(states).unflatten(1, (-1, self.levels + 1))
+        return states[:, :, :-1]
+
+    def _code_vectors(self, items: Tensor) -> Tensor:
+        """``[rows, n]`` item codes to ``[rows, n, levels, d]``."""
+        result: Tensor = self.code_vectors(self.codes[items] + self.first)
+        return result
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a dense feed-forward layer, norms first."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(config.dim)
+        self.attention = Attention(config.dim, config.heads, config.dropout)
+        self.feed_norm = nn.RMSNorm(config.dim)
+        self.feed = SwiGLU(config.dim, config.feed_forward, config.dropout)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """``[rows, t, d]`` with a mask ``[rows, t]`` of tokens, to the same shape."""
+        normed = self.norm(states)
+        states = states + self.attention(normed, normed, mask)
+        return states + at_tokens(self.feed, self.feed_norm(states), mask)
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the history where there is an encoder, feed-forward."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(config.dim)
+        self.attention = Attention(config.dim, config.heads, config.dropout)
+        self.has_experts = config.experts > 0
+        self.crosses = config.form == "encoder_decoder"
+        if self.crosses:
+            self.cross_norm = nn.RMSNorm(config.dim)
+            self.cross = Attention(config.dim, config.heads, config.dropout)
+        self.feed_norm = nn.RMSNorm(config.dim)
+        self.feed = _feed_forward(config)
+
+    def forward(
+        self, states: Tensor, real: Tensor, memory: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """``[rows, t, d]`` with a mask ``[rows, t]`` of tokens, to the same shape."""
+        normed = self.norm(states)
+        states = states + self.attention(normed, normed, causal=True)
+        if memory is not None:
+            states = states + self.cross(self.cross_norm(states), memory, mask)
+        return states + at_tokens(self.feed, self.feed_norm(states), real)
+
+    def step(
+        self,
+        states: Tensor,
+        shared: KeyValue | None,
+        shared_mask: Tensor | None,
+        own: KeyValue | None,
+    ) -> tuple[Tensor, KeyValue]:
+        """One token of every beam.
+
+        Args:
+            states: ``[users, beams, d]``.
+            shared: Keys and values of the users: of the encoder's states where there is an encoder,
+                of the history's tokens in this layer otherwise.
+            shared_mask: ``[users, tokens]`` bool.
+            own: Keys and values of what the beams have written, or None at the first token.
+
+        Returns:
+            The new states, and ``own`` with the token added.
+        """
+        normed = self.norm(states)
+        new = self.attention.own_key_values(normed)
+        if own is not None:
+            new = KeyValue(
+                torch.cat([own.keys, new.keys], dim=3), torch.cat([own.values, new.values], dim=3)
+            )
+        if self.crosses:
+            states = states + self.attention.step(normed, None, None, new)
+            states = states + self.cross.step(self.cross_norm(states), shared, shared_mask, None)
+        else:
+            states = states + self.attention.step(normed, shared, shared_mask, new)
+        users, beams, dim = states.shape
+        fed = self.feed(self.feed_norm(states).view(-1, dim))
+        return states + fed.view(users, beams, dim), new
+
+
+def at_tokens(feed: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
+    """Apply a layer of ``[tokens, d]`` to the tokens of ``[rows, t, d]``; zeros elsewhere."""
+    flat = mask.flatten().nonzero().squeeze(1)
+    values = feed(states.flatten(0, 1).index_select(0, flat))
+    grid = torch.zeros_like(states.flatten(0, 1)).index_copy(0, flat, values)
+    return grid.view(states.shape)
+
+
+def _feed_forward(config: GeneratorConfig) -> nn.Module:
+    if not config.experts:
+        return SwiGLU(config.dim, config.feed_forward, config.dropout)
+    return Experts(
+        config.dim,
+        config.expert_width,
+        config.experts,
+        config.experts_per_token,
+        config.renormalize_gate,
+        config.balance_rate,
+        config.dropout,
+    )
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=_EMBEDDING_STD)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,105 @@
+"""Which items of a history belong together, and the training rows made of that.
+
+A session is what one request returned. Few data sets say so: where only moments are known, events
+without a long pause between them stand in, and where not even those are known, the next few events.
+What a rule yields is a pseudo-session unless the data's own sessions were given.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmrec.data.histories import Histories
+from llmrec.data.ragged import offsets_of, position_of_each, row_of_each
+from llmrec.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class SessionRule(BaseModel):
+    """How events become sessions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: Literal["next", "gap"] = Field(
+        "next",
+        description="next: the events that follow each event, whatever lies between them; gap: "
+        "events without a pause longer than gap_seconds.",
+    )
+    gap_seconds: int = Field(1800, ge=0, description="Longest pause inside a session.")
+    min_size: int = Field(1, ge=1, description="Fewest items of a session that is learnt.")
+    min_rating: float | None = Field(
+        None, description="Sessions with a lower mean rating are not learnt."
+    )
+
+
+class SessionSpans(NamedTuple):
+    """Sessions as spans of the flat events, ``[sessions]`` int64 each.
+
+    Attributes:
+        first: Where the user's events begin.
+        start: Where the session begins; what lies between is its history.
+        length: Its items.
+    """
+
+    first: Int64Array
+    start: Int64Array
+    length: Int64Array
+
+
+def session_spans(histories: Histories, rule: SessionRule, most: int) -> SessionSpans:
+    """Find the sessions that have a history.
+
+    Args:
+        histories: Events.
+        rule: What a session is.
+        most: Most items of a session; longer ones give several, one after another.
+
+    Raises:
+        DataError: The rule needs times or ratings that the events lack, or finds no session.
+    """
+    starts = _every_start(histories) if rule.group == "next" else _gap_starts(histories, rule, most)
+    owner = row_of_each(histories.offsets)[starts]
+    first, end = histories.offsets[:-1][owner], histories.offsets[1:][owner]
+    if rule.group == "next":
+        length = np.minimum(end - starts, most)
+    else:
+        following = np.append(starts[1:], histories.items.size)
+        length = np.minimum(np.minimum(following, end) - starts, most)
+    kept = (starts > first) & (length >= rule.min_size)
+    if rule.min_rating is not None:
+        kept &= _mean_ratings(histories, starts, length) >= rule.min_rating
+    if not kept.any():
+        raise DataError(
+            "the rule finds no session with a history before it; lower min_size or min_rating, or "
+            "check the split."
+        )
+    return SessionSpans(first[kept], starts[kept], length[kept])
+
+
+def _every_start(histories: Histories) -> Int64Array:
+    return np.arange(histories.items.size, dtype=np.int64)
+
+
+def _gap_starts(histories: Histories, rule: SessionRule, most: int) -> Int64Array:
+    """First events of sessions, and of their parts where they are longer than ``most``."""
+    if histories.times is None:
+        raise DataError("group=gap needs a clock, which these events lack; use group=next.")
+    begins = np.ones(histories.items.size, dtype=np.bool_)
+    begins[1:] = np.diff(histories.times) > rule.gap_seconds
+    begins[histories.offsets[:-1][histories.lengths > 0]] = True
+    starts = np.flatnonzero(begins)
+    sizes = np.diff(np.append(starts, begins.size))
+    within = position_of_each(offsets_of(sizes))
+    return np.flatnonzero(within % most == 0)
+
+
+def _mean_ratings(
+    histories: Histories, starts: Int64Array, length: Int64Array
+) -> npt.NDArray[np.float64]:
+    if histories.ratings is None:
+        raise DataError("min_rating needs ratings, which these events lack; leave it out.")
+    total = np.concatenate([[0.0], np.cumsum(histories.ratings, dtype=np.float64)])
+    return np.asarray((total[starts + length] - total[starts]) / length)
