@@ -27,12 +27,14 @@ class Failure:
         retry: Asking again may help.
         wait: Seconds the server asks to wait before that, or None.
         for_all: Every other request would fail alike, so none is sent any more.
+        status: The HTTP status, or None where there was none.
     """
 
     sentence: str
     retry: bool = False
     wait: float | None = None
     for_all: bool = False
+    status: int | None = None
 
 
 def failure_of_status(
@@ -67,7 +69,8 @@ def failure_of_status(
         return Failure(f"{where} redirects elsewhere (status {status}); give the final base_url.")
     retry = status in _RETRIED or status >= 500
     wait = retry_after(headers.get("retry-after"), now) if retry else None
-    return Failure(f"{where} answered with status {status}: {said}.", retry, wait)
+    sentence = f"{where} answered with status {status}: {said}."
+    return Failure(sentence, retry, wait, status=status)
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Post JSON to a server and get JSON back, with patience and without leaks.
+"""Send JSON to a server and get JSON back, with patience and without leaks.
 
 A :class:`JsonPoster` sends one request at a time from whatever thread calls it; several threads
 share one. It retries what may pass (429, 5xx, a cut connection, a time-out) after growing waits,
@@ -32,7 +32,15 @@ MOST_BYTES = 1 << 28
 
 
 class RequestFailed(Exception):
-    """One request failed for good; the text is a sentence for the user."""
+    """One request failed for good; the text is a sentence for the user.
+
+    Attributes:
+        status: The HTTP status, or None where there was none.
+    """
+
+    def __init__(self, sentence: str, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,14 @@ class JsonPoster:
         Raises:
             RequestFailed: There is no answer to be had.
         """
+        return self._asked(url, json.dumps(payload).encode(), number)
+
+    def get(self, url: str, number: int) -> dict[str, Any]:
+        """Get a JSON object; see :meth:`post`."""
+        return self._asked(url, None, number)
+
+    def _asked(self, url: str, content: bytes | None, number: int) -> dict[str, Any]:
         chance = random.Random(f"{self._patience.seed}:{number}")
-        content = json.dumps(payload).encode()
         for attempt in itertools.count():
             if self._stopped.is_set():
                 break
@@ -111,14 +125,14 @@ class JsonPoster:
             if found.for_all:
                 self.stop(found.sentence)
             if not found.retry:
-                raise RequestFailed(found.sentence)
+                raise RequestFailed(found.sentence, found.status)
             if attempt == self._patience.retries:
                 often = "once" if attempt == 0 else f"{attempt + 1} times"
-                raise RequestFailed(f"{found.sentence} It was asked {often}.")
+                raise RequestFailed(f"{found.sentence} It was asked {often}.", found.status)
             self._stopped.wait(self._patience.wait(attempt, found.wait, chance))
         raise RequestFailed(self._reason)
 
-    def _attempt(self, url: str, content: bytes) -> dict[str, Any] | Failure:
+    def _attempt(self, url: str, content: bytes | None) -> dict[str, Any] | Failure:
         try:
             status, headers, body = self._exchange(url, content)
         except (httpx2.TimeoutException, TimeoutError):
@@ -142,11 +156,12 @@ class JsonPoster:
             now=time.time(),
         )
 
-    def _exchange(self, url: str, content: bytes) -> tuple[int, dict[str, str], str]:
+    def _exchange(self, url: str, content: bytes | None) -> tuple[int, dict[str, str], str]:
         """Status, headers and body; the time limit holds for the whole of it."""
         deadline = time.monotonic() + self._patience.timeout
         received = bytearray()
-        with self._client.stream("POST", url, content=content) as answer:
+        method = "GET" if content is None else "POST"
+        with self._client.stream(method, url, content=content) as answer:
             for piece in answer.iter_bytes():
                 received += piece
                 # a server that sends a byte now and then never trips the client's own time-out

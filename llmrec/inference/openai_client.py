@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, get_args
 
+import llmrec
 from llmrec.errors import ConfigError, LlmrecError
 from llmrec.inference.http_post import JsonPoster, Patience, RequestFailed, open_poster
 from llmrec.inference.limits import encodable, fitted
+from llmrec.inference.openai_advice import advice
 from llmrec.inference.openai_requests import (
     Endpoint,
     chat_payload,
@@ -44,7 +46,8 @@ from llmrec.inference.server_settings import (
 from llmrec.inference.server_tokens import Post, ServerTokens
 from llmrec.inference.signature import Mode
 
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", GenerateRequest, ScoreRequest)
+_Value = TypeVar("_Value")
 _Result = TypeVar("_Result")
 _TEXTS_PER_CALL = 32
 
@@ -129,6 +132,7 @@ class OpenAICompatibleModel:
         """
         return {
             "backend": "openai-compatible",
+            "backend_version": llmrec.__version__,  # of the side that asks and reads
             "base_url": self._base_url,
             "model": self._model,
             "endpoint": self._endpoint,
@@ -166,10 +170,16 @@ class OpenAICompatibleModel:
         key, workers = self._key(), min(self._concurrency, len(requests))
 
         def one(number: int) -> _Result:
+            request = requests[number]
             try:
-                return answer(poster, requests[number], number)
-            except (RequestFailed, LlmrecError) as error:
+                return answer(poster, request, number)
+            except LlmrecError as error:
                 return failed(str(error))
+            except RequestFailed as error:
+                more = advice(
+                    error, request, lambda: poster.get(f"{self._base_url}/models", number)
+                )
+                return failed(f"{error}{more}")
 
         with (
             ThreadPoolExecutor(workers) as pool,
@@ -295,5 +305,5 @@ def _post(poster: JsonPoster, number: int) -> Post:
     return lambda url, payload: poster.post(url, payload, number)
 
 
-def _batches(values: Sequence[_Request]) -> Iterable[Sequence[_Request]]:
+def _batches(values: Sequence[_Value]) -> Iterable[Sequence[_Value]]:
     return (values[i : i + _TEXTS_PER_CALL] for i in range(0, len(values), _TEXTS_PER_CALL))

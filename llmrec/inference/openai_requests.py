@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from llmrec.errors import ConfigError, nearest_name
 from llmrec.inference.requests import Decoding, GenerateRequest, ScoreRequest
+from llmrec.inference.vllm_params import COOLEST
 
 Endpoint = Literal["completions", "chat"]
 
@@ -63,6 +64,11 @@ def generate_refusal(
 ) -> str | None:
     """Why this server cannot honour a request, or None."""
     decoding = request.decoding
+    if 0 < decoding.temperature < COOLEST and "tokenize" in fields:
+        return (
+            f"temperature is {decoding.temperature}; a vLLM server would make {COOLEST} of it "
+            "without a word. Ask for 0, or for no less than that."
+        )
     if decoding.top_k and "top_k" not in fields:
         return _undeclared("top_k", f"asks for top_k={decoding.top_k}")
     if decoding.ignore_eos and "ignore_eos" not in fields:
@@ -170,7 +176,7 @@ def _decoding(decoding: Decoding, fields: frozenset[str]) -> dict[str, Any]:
         "stream": False,
     }
     if decoding.seed is not None:
-        payload["seed"] = decoding.seed
+        payload["seed"] = decoding.seed % 2**63  # to vLLM and others, -1 is no seed
     # OpenAI refuses an empty list
     payload["stop"] = list(decoding.stop) or None
     neutral = {"min_p": 0.0, "repetition_penalty": 1.0, "top_k": decoding.top_k}

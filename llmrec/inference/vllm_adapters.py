@@ -121,8 +121,6 @@ class VLLMAdapters:
         """
         if name is None:
             return None
-        from vllm.lora.request import LoRARequest
-
         adapter = self._known[name]
         folder = adapter.files.folder
         if _stamp(folder) != adapter.stamp:
@@ -130,6 +128,8 @@ class VLLMAdapters:
                 f"the files of adapter {name!r} in {folder} changed or went since it was added, "
                 "and a name never changes its meaning; add the new ones under another name."
             )
+        from vllm.lora.request import LoRARequest
+
         return LoRARequest(adapter.hash, number_of(adapter.hash), str(folder))
 
 

@@ -36,6 +36,9 @@ class Engine:
     """
 
     def __init__(self, llm: Any) -> None:
+        from vllm.exceptions import VLLMClientError
+
+        self._refusals = (ValueError, VLLMClientError)
         self._llm = llm
         self.context = int(llm.model_config.max_model_len)
         self.dtype = str(llm.model_config.dtype).removeprefix("torch.")
@@ -55,7 +58,7 @@ class Engine:
             return []
         try:
             return self._ask(work)
-        except ValueError as error:
+        except self._refusals as error:
             # vLLM takes all or nothing, so whose fault it is shows one by one
             if len(work) == 1:
                 return [ConfigError(f"vLLM refuses the request: {_first_line(error)}.")]

@@ -56,6 +56,9 @@ _ENVIRONMENT = {
     "VLLM_USE_V2_MODEL_RUNNER": "0",
 }
 
+_UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
+"""Without compiled passes, vLLM would still compile a line that counts ranks, by a C++ compiler."""
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -124,7 +127,7 @@ def find_model(name: str) -> ModelFiles:
         if not Path(name).is_dir() and name.startswith((".", "/", "~")):
             raise FileNotFoundError("there is nothing at this path")
         local = Path(name).is_dir()
-        folder = Path(name) if local else Path(snapshot_download(name, allow_patterns=_FILES))
+        folder = Path(name) if local else Path(snapshot_download(name, allow_patterns=list(_FILES)))
         check_folder(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -160,9 +163,10 @@ def start_engine(model: ModelFiles, setting: Setting, room: Room) -> Any:
         ConfigError: vLLM is not installed, or it takes no such option.
         ArtifactError: The engine does not start.
     """
-    with _environment():
+    with _environment(_ENVIRONMENT):
         try:
             from vllm import LLM
+            from vllm.exceptions import VLLMClientError
             from vllm.platforms import current_platform
         except ImportError as error:
             raise ConfigError(
@@ -170,14 +174,15 @@ def start_engine(model: ModelFiles, setting: Setting, room: Room) -> Any:
                 f"(make install-vllm). The import said: {error}."
             ) from None
         arguments = _arguments(model, setting, room, on_cpu=bool(current_platform.is_cpu()))
-        try:
-            return LLM(**arguments)
-        except (RuntimeError, ValueError, OSError, TypeError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
-            raise ArtifactError(
-                f"vLLM's engine for {model.name!r} does not start: {first.rstrip('.')}. If that "
-                "says little, the reason is in vLLM's messages above."
-            ) from error
+        with _environment(_UNCOMPILED if arguments.get("enforce_eager") else {}):
+            try:
+                return LLM(**arguments)
+            except (RuntimeError, ValueError, OSError, TypeError, VLLMClientError) as error:
+                first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
+                raise ArtifactError(
+                    f"vLLM's engine for {model.name!r} does not start: {first.rstrip('.')}. If "
+                    "that says little, the reason is in vLLM's messages above."
+                ) from error
 
 
 def _arguments(model: ModelFiles, setting: Setting, room: Room, on_cpu: bool) -> dict[str, Any]:
@@ -210,9 +215,9 @@ def _arguments(model: ModelFiles, setting: Setting, room: Room, on_cpu: bool) ->
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """What vLLM and the processes it starts read, unless the user has set it."""
-    missing = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    missing = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(missing)
     try:
         yield

@@ -182,8 +182,8 @@ class LanguageModelContract(ScoringContract):
             ]
         )
         assert [score.error is None for score in found] == [False, False, False, True, True]
-        assert found[3].prompt_tokens == self.context - 2
-        assert found[4].prompt_tokens == self.context
+        assert found[3].prompt_tokens == self.context - self.spare - 2
+        assert found[4].prompt_tokens == self.context - self.spare
 
     def test_unicode(self, model: LanguageModel) -> None:
         """Any text can be a prompt and a continuation; an answer is always whole characters."""

@@ -29,6 +29,8 @@ class ScoringContract:
         adapters: Names of at least two adapters that the model has, or none.
         tolerance: Most difference in log-probability between two ways to the same number.
         hottest: Highest temperature that it takes.
+        spare: Tokens of the context that a score cannot use.
+        tells_vocabulary: Whether records know the width of the logits.
     """
 
     vocab_size: ClassVar[int]
@@ -37,6 +39,8 @@ class ScoringContract:
     adapters: ClassVar[tuple[str, ...]] = ()
     tolerance: ClassVar[float] = 1e-4
     hottest: ClassVar[float] = float("inf")
+    spare: ClassVar[int] = 0
+    tells_vocabulary: ClassVar[bool] = True
 
     def make(self) -> LanguageModel:
         """The model, with its adapters."""
@@ -110,7 +114,7 @@ class ScoringContract:
         record = answer.signature
         assert record is not None
         assert (len(record), record.k, record.kind) == (answer.tokens, 5, "output")
-        assert record.vocab_size == self.vocab_size
+        assert record.vocab_size == (self.vocab_size if self.tells_vocabulary else None)
         assert record.text == answer.text
         assert record.actual_logprob.sum() == pytest.approx(answer.logprob, abs=self.tolerance)
         mass = np.exp(record.topk_logprobs).sum(axis=1) + np.exp(record.tail_logmass)

@@ -1,12 +1,16 @@
 """What the tests with a real vLLM share: two engines, a server and the models they serve."""
 
 import pytest
+from served import server
 
 from llmrec.inference.hf import HFLanguageModel
+from llmrec.inference.openai_client import OpenAICompatibleModel
+from llmrec.inference.openai_requests import VLLM_FIELDS
 from llmrec.inference.vllm_engine import VLLMLanguageModel
 from llmrec.testing.tiny_llama import save_tiny_adapter, save_tiny_llama
 
 ADAPTERS = ("alice@1", "bob.v2", "carol")
+LAYERS = ("q_proj", "v_proj", "down_proj")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +42,33 @@ def engine(base, adapters):
 
 @pytest.fixture(scope="session")
 def plain_engine(tmp_path_factory):
-    """No token that begins texts, and no room for adapters."""
-    folder = save_tiny_llama(tmp_path_factory.mktemp("models") / "plain", seed=2, bos=False)
+    """No token that begins texts, a second one that ends them, and no room for adapters."""
+    folder = tmp_path_factory.mktemp("models") / "plain"
+    save_tiny_llama(folder, seed=2, bos=False, ends="~")
     with VLLMLanguageModel(folder, cache_gib=0.25) as model:
         yield model
+
+
+@pytest.fixture(scope="session")
+def address(base, adapters, tmp_path_factory):
+    """A server's."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    with server(base, adapters, LAYERS, log) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def served(address):
+    return OpenAICompatibleModel(
+        address, "base", api_key_env=None, extra_fields=VLLM_FIELDS, mode="raw_logprobs"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the end of the server's log beside a failure."""
+    report = yield
+    if report.failed and "address" in getattr(item, "fixturenames", ()):
+        found = item.config._tmp_path_factory.getbasetemp().glob("server*/log")
+        report.sections += [("log of the server", path.read_text()[-4000:]) for path in found]
+    return report
