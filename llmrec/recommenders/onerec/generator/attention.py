@@ -100,7 +100,7 @@ class Attention(nn.Module):
         if own is not None:
             scores.append(torch.einsum("uhbw,ubhtw->uhbt", query, own.keys))
         weights = torch.cat(scores, dim=-1).softmax(-1)
-        split = weights.split([part.shape[-1] for part in scores], dim=-1)
+        split = torch.split(weights, [part.shape[-1] for part in scores], dim=-1)
         if shared is not None:
             values.append(split[0] @ shared.values)
         if own is not None:
@@ -109,7 +109,7 @@ class Attention(nn.Module):
 
     def _split(self, states: Tensor) -> Tensor:
         """``[n, t, d]`` to ``[n, heads, t, width]``."""
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return states.view(*states.shape[:2], self.heads, -1).transpose(1, 2)
 
     def _joined(self, attended: Tensor) -> Tensor:
         """``[n, t, heads, width]`` to ``[n, t, d]``."""

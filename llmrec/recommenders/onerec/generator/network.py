@@ -59,6 +59,7 @@ class Generator(nn.Module):
     """
 
     codes: Tensor
+    first: Tensor
     scratch_state = frozenset({"codes"})
 
     def __init__(self, config: GeneratorConfig, codes: Tensor, sizes: Sequence[int]) -> None:
@@ -68,7 +69,8 @@ class Generator(nn.Module):
         self.register_buffer("first", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
         dim, levels = config.dim, len(self.sizes)
         self.code_vectors = nn.Embedding(sum(self.sizes), dim)
-        self.level_vectors = nn.Embedding(levels + 1, dim)  # the start of an item, then its codes
+        # the start of an item, then its codes
+        self.level_vectors = nn.Parameter(torch.randn(levels + 1, dim) * _EMBEDDING_STD)
         self.separator = nn.Parameter(torch.zeros(dim))
         reads = config.form == "encoder_decoder"
         self.recency = nn.Embedding(config.history, dim) if reads else None
@@ -128,7 +130,7 @@ class Generator(nn.Module):
         vectors = torch.cat(
             [self.separator.expand(rows, length, 1, -1), self._code_vectors(history)], dim=2
         )
-        vectors = vectors + self.recency(age)[:, :, None] + self.level_vectors.weight
+        vectors = vectors + self.recency(age)[:, :, None] + self.level_vectors
         mask = (history > 0)[:, :, None].expand(-1, -1, self.levels + 1).flatten(1)
         states = self.dropout(vectors.flatten(1, 2))
         for layer in self.encoder:
@@ -137,13 +139,13 @@ class Generator(nn.Module):
 
     def start_vectors(self, place: Tensor) -> Tensor:
         """Input of the start of an item, for its places in the sequence, any shape ``+ [d]``."""
-        result: Tensor = self.places(place) + self.level_vectors.weight[0]
+        result: Tensor = self.places(place) + self.level_vectors[0]
         return result
 
     def written_vectors(self, level: int, code: Tensor, place: Tensor) -> Tensor:
         """Input of codes of one level, for their items' places in the sequence."""
         vectors = self.code_vectors(code + self.first[level])
-        result: Tensor = vectors + self.places(place) + self.level_vectors.weight[level + 1]
+        result: Tensor = vectors + self.places(place) + self.level_vectors[level + 1]
         return result
 
     def item_vectors(self, items: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ class Generator(nn.Module):
         place = torch.arange(items.shape[1], device=items.device)
         start = self.start_vectors(place).expand(len(items), -1, -1)
         vectors = self._code_vectors(items) + self.places(place)[:, None]
-        vectors = vectors + self.level_vectors.weight[1:]
+        vectors = vectors + self.level_vectors[1:]
         return torch.cat([start[:, :, None], vectors], dim=2).flatten(1, 2)
 
     def start_epoch(self, epoch: int) -> None:
@@ -159,7 +161,8 @@ class Generator(nn.Module):
 
     def end_epoch(self) -> Mapping[str, float]:
         """How evenly the experts were used: busiest and idlest share times their number."""
-        loads = [layer.feed.take_load() for layer in self.decoder if layer.has_experts]
+        experts = [module for module in self.modules() if isinstance(module, Experts)]
+        loads = [module.take_load() for module in experts]
         if not loads:
             return {}
         shares = torch.stack([load / load.mean().clamp_min(1.0) for load in loads])
@@ -176,8 +179,8 @@ class Generator(nn.Module):
         for layer in self.decoder:
             states = layer(states, real, memory, mask)
         # the last code of an item predicts nothing: the start of the next one is given
-        states = self.output_norm(states).unflatten(1, (-1, self.levels + 1))
-        return states[:, :, :-1]
+        hidden: Tensor = self.output_norm(states)
+        return hidden.view(*session.shape, self.levels + 1, -1)[:, :, :-1]
 
     def _code_vectors(self, items: Tensor) -> Tensor:
         """``[rows, n]`` item codes to ``[rows, n, levels, d]``."""
@@ -209,7 +212,6 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.norm = nn.RMSNorm(config.dim)
         self.attention = Attention(config.dim, config.heads, config.dropout)
-        self.has_experts = config.experts > 0
         self.crosses = config.form == "encoder_decoder"
         if self.crosses:
             self.cross_norm = nn.RMSNorm(config.dim)

@@ -1,0 +1,1 @@
+"""Preference alignment of a generator: losses, pairs, reward models, iterations."""
