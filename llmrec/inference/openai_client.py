@@ -11,6 +11,7 @@ the prompt in its own template, as one message of the user; nothing can be score
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar, get_args
 
 import llmrec
@@ -169,7 +170,7 @@ class OpenAICompatibleModel:
             return []
         key, workers = self._key(), min(self._concurrency, len(requests))
 
-        def one(number: int) -> _Result:
+        def one(poster: JsonPoster, number: int) -> _Result:
             request = requests[number]
             try:
                 return answer(poster, request, number)
@@ -192,7 +193,7 @@ class OpenAICompatibleModel:
                 loopback=self._loopback,
             ) as poster,
         ):
-            return list(pool.map(one, range(len(requests))))
+            return list(pool.map(partial(one, poster), range(len(requests))))
 
     def _generate_one(
         self, poster: JsonPoster, request: GenerateRequest, number: int

@@ -55,6 +55,12 @@ def scripted_server(answer):
 
         def do_POST(self):
             payload = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self._asked(payload)
+
+        def do_GET(self):
+            self._asked(None)
+
+        def _asked(self, payload):
             with script.lock:
                 script.now += 1
                 script.most = max(script.most, script.now)
