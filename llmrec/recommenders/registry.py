@@ -16,6 +16,7 @@ MODELS = {
     "item_knn": "llmrec.recommenders.item_knn:ItemKNN",
     "sasrec": "llmrec.recommenders.sasrec:SASRec",
     "sra_cl": "llmrec.recommenders.sra_cl:SRACL",
+    "onerec": "llmrec.recommenders.onerec:OneRec",
 }
 
 

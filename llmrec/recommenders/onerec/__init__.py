@@ -1,5 +1,6 @@
-"""OneRec: generate the items of a session as semantic IDs, aligned with what users value.
+"""OneRec: generative recommendation with semantic IDs (arXiv 2502.18965)."""
 
-Import from the modules: ``tokenizer`` turns item vectors into semantic IDs, and ``trie``,
-``limits`` and ``beam`` search among them.
-"""
+from llmrec.recommenders.onerec.config import OneRecConfig
+from llmrec.recommenders.onerec.model import OneRec
+
+__all__ = ["OneRec", "OneRecConfig"]

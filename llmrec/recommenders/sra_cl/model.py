@@ -21,6 +21,7 @@ from llmrec.errors import ArtifactError, ConfigError
 from llmrec.profiles.facts import item_facts
 from llmrec.profiles.guard import require_no_leak
 from llmrec.profiles.profile import Profiles
+from llmrec.recommenders.item_texts import embed_items, item_texts
 from llmrec.recommenders.sasrec.encoder import SequenceEncoder
 from llmrec.recommenders.sasrec.loss import NextItemLoss
 from llmrec.recommenders.sasrec.model import SASRec, make_sampler, make_windows
@@ -216,8 +217,8 @@ class SRACL(SASRec):
                 "use_vectors(vectors) before fit. Only without alpha, beta, text_prior and "
                 "cold_items are texts not needed."
             )
-        written = texts.item_texts(self._catalog, self.config.item_text)
-        self._item_vectors = texts.embed_items(
+        written = item_texts(self._catalog, self.config.item_text)
+        self._item_vectors = embed_items(
             written,
             self._catalog.vocabulary,
             self.config.text_encoder,

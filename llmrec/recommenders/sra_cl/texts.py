@@ -1,10 +1,9 @@
-"""From a catalog and training histories to text vectors of items and sequences.
+"""From training histories to text vectors of sequences.
 
-Item texts come from the catalog alone. Texts about users are written from their training events,
-or given, and then checked: a profile may not know more of a user than the training part holds.
+They are written from a user's training events, or given, and then checked: a profile may not know
+more of a user than the training part holds.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +12,18 @@ import numpy.typing as npt
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
-from llmrec.errors import ConfigError, DataError, ProtocolError
-from llmrec.profiles.facts import item_facts
+from llmrec.errors import ConfigError, ProtocolError
 from llmrec.profiles.profile import Profiles
-from llmrec.profiles.requests import item_requests, user_requests
+from llmrec.profiles.requests import user_requests
 from llmrec.profiles.writers import TemplateWriter
 from llmrec.profiles.writing import write_profiles
 from llmrec.recommenders.sra_cl.config import SRACLConfig
 from llmrec.recommenders.sra_cl.events import TrainingEvents
 from llmrec.retrieval.encoders import text_encoder
-from llmrec.retrieval.vectors import TextVectors, embed_texts
+from llmrec.retrieval.vectors import embed_texts
 from llmrec.templates import load_template
 
-ITEM_TEMPLATE, USER_TEMPLATE = "item_profile", "user_profile"
-
-
-def item_texts(catalog: Catalog, kind: str) -> list[str]:
-    """One text per item in the order of the catalog; empty where nothing is known of it.
-
-    Args:
-        catalog: The items.
-        kind: ``"title"``, or ``"profile"`` for title, brand, categories and description.
-    """
-    facts = item_facts(catalog)
-    if kind == "title":
-        return facts.own_titles
-    texts = TemplateWriter(load_template(ITEM_TEMPLATE)).write(item_requests(catalog))
-    known = zip(facts.own_titles, facts.brands, facts.categories, facts.descriptions, strict=True)
-    return [text if any(told) else "" for text, told in zip(texts, known, strict=True)]
-
-
-def embed_items(
-    texts: Sequence[str], vocabulary: Vocabulary, encoder: str, cache: Path | None
-) -> TextVectors:
-    """Vectors of item texts.
-
-    Raises:
-        DataError: There is no text, or they are all the same.
-    """
-    filled = {text.strip() for text in texts} - {""}
-    if not filled:
-        raise DataError(
-            "no item of the catalog has a text (title, brand, category or description), so texts "
-            "cannot say which items are alike; set alpha and beta to 0, or give vectors."
-        )
-    if len(filled) == 1 and len(texts) > 1:
-        raise DataError(
-            f"all items have the same text {next(iter(filled))[:60]!r}, which says nothing about "
-            "which are alike; set alpha and beta to 0, or give vectors."
-        )
-    return TextVectors.embed(texts, vocabulary, text_encoder(encoder, sorted(filled)), cache)
+USER_TEMPLATE = "user_profile"
 
 
 def embed_sequences(

@@ -246,7 +246,7 @@ def test_the_trap_of_the_original_on_office_and_the_clean_pool(decay, own, holdi
     from llmrec.data.named import load_dataset
     from llmrec.recommenders.sra_cl.neighbors import clean_exclusions
     from llmrec.recommenders.sra_cl.semantics import decayed_means
-    from llmrec.recommenders.sra_cl.texts import embed_items, item_texts
+    from llmrec.recommenders.item_texts import embed_items, item_texts
     from llmrec.retrieval.faiss_index import neighbor_index
     from llmrec.retrieval.neighbors import nearest
     from llmrec.retrieval.ranges import RowRanges

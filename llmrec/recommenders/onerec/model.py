@@ -1,0 +1,294 @@
+"""OneRec as a recommender: items become semantic IDs, a generator writes them, a beam reads them.
+
+Scores are log-probabilities of an item's semantic ID after the history. Of the whole catalogue only
+what the beam finds has a score; everything else is -inf, below all that was found. Candidates that
+are given are scored exactly. Timestamps and ratings matter for what a training session is only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from llmrec.data.catalog import Catalog
+from llmrec.data.histories import Histories
+from llmrec.data.named import cache_home
+from llmrec.data.splits import Cases
+from llmrec.errors import ConfigError
+from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.recommenders.base import BaseRecommender, FloatArray
+from llmrec.recommenders.candidates import allowed_items, recommendation_frame
+from llmrec.recommenders.item_texts import embed_items, item_texts
+from llmrec.recommenders.onerec.beam import top_items
+from llmrec.recommenders.onerec.config import OneRecConfig
+from llmrec.recommenders.onerec.generator.network import Generator
+from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
+from llmrec.recommenders.onerec.generator.sessions import session_spans
+from llmrec.recommenders.onerec.serving import candidate_scores, search
+from llmrec.recommenders.onerec.tokenizer.fitting import fit_semantic_ids
+from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
+from llmrec.recommenders.onerec.trie import Trie
+from llmrec.retrieval.vectors import TextVectors
+from llmrec.training.batches import BatchSource
+from llmrec.training.seeds import seed_everything
+from llmrec.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from llmrec.contracts import Candidates, OnUnknown, Users
+
+_POPULARITY = "popularity"  # in the saved state, beside the weights
+
+
+class OneRec(BaseRecommender[OneRecConfig]):
+    """Generative recommendation with semantic IDs (OneRec, arXiv 2502.18965).
+
+    Before :meth:`fit`, give it texts with :meth:`use_catalog`, vectors with :meth:`use_vectors`,
+    or semantic IDs with :meth:`use_semantic_ids`.
+
+    Args:
+        config: Settings, or None to give them as keyword arguments.
+        checkpoints: Directory for training checkpoints, or None for none.
+        resume: Continue from the newest whole checkpoint there.
+        options: Fields of :class:`OneRecConfig`.
+
+    Attributes:
+        log: Training and validation rows of the last fit.
+
+    Example:
+        >>> from llmrec.data.simulator import simulate
+        >>> from llmrec.data import leave_one_out
+        >>> data = simulate("simulate:tiny@1").dataset
+        >>> split = leave_one_out(data)
+        >>> model = OneRec(
+        ...     tokenizer={"codes": 8}, generator={"form": "decoder", "dim": 16},
+        ...     training={"epochs": 1}, text_encoder="tfidf:16",
+        ... )
+        >>> model = model.use_catalog(data.catalog).fit(split.train_histories())
+        >>> model.recommend_session(split.cases("test").histories, m=3).columns
+        ['user_id', 'item_id', 'score', 'rank']
+    """
+
+    name: ClassVar[str] = "onerec"
+    config_class: ClassVar[type[OneRecConfig]] = OneRecConfig
+
+    def __init__(
+        self,
+        config: OneRecConfig | None = None,
+        *,
+        checkpoints: str | Path | None = None,
+        resume: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(config, **options)
+        self.checkpoints = checkpoints
+        self.resume = resume
+        self.log: list[dict[str, Any]] = []
+        self._catalog: Catalog | None = None
+        self._vectors: TextVectors | None = None
+        self._ids: SemanticIds | None = None
+        self._generator: Generator | None = None
+        self._trie: Trie | None = None
+        self._popularity = np.empty(0, dtype=np.int64)
+
+    @property
+    def generator(self) -> Generator:
+        """The network of a fitted model."""
+        self._require_fitted()
+        return self._network()
+
+    @property
+    def trie(self) -> Trie:
+        """The semantic IDs of a fitted model."""
+        self._require_fitted()
+        assert self._trie is not None
+        return self._trie
+
+    def use_catalog(self, catalog: Catalog) -> Self:
+        """Read items' texts from a catalog."""
+        self._catalog = catalog
+        return super().use_catalog(catalog)
+
+    def use_vectors(self, vectors: TextVectors) -> Self:
+        """Tokenise these vectors of items instead of the catalog's texts."""
+        self._vectors = vectors
+        return self
+
+    def use_semantic_ids(self, ids: SemanticIds) -> Self:
+        """Use these semantic IDs instead of fitting a tokeniser."""
+        self._ids = ids
+        return self
+
+    def recommend(
+        self,
+        users: "Users",
+        k: int = 10,
+        candidates: "Candidates | None" = None,
+        exclude_seen: bool = True,
+        on_unknown: "OnUnknown" = "error",
+    ) -> pl.DataFrame:
+        """Choose the best ``k`` items for every user by a beam search.
+
+        Seen items and items outside ``candidates`` are closed in the search, so the beam is not
+        spent on them. The beam is at least ``k`` wide. See the base class for the arguments.
+        """
+        histories = self._histories_of(users, on_unknown)
+        allowed = None
+        if candidates is not None:
+            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
+        n_choices = len(self.vocabulary) if allowed is None else int(allowed.sum())
+        if not 1 <= k <= n_choices:
+            raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
+        codes = np.zeros((len(histories), k), dtype=np.int32)
+        values = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        trie = self.trie if allowed is None else self.trie.restrict(allowed)
+        width = max(k, self.config.beam)
+        for rows, lists in search(self._network(), trie, histories, width, 1, exclude_seen):
+            may_get = _unseen(histories.block(rows.start, rows.stop)) if exclude_seen else None
+            found, scores = top_items(lists, trie, k, may_get)
+            codes[rows], values[rows] = found, scores
+        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
+
+    def recommend_session(
+        self,
+        users: "Users",
+        m: int | None = None,
+        exclude_seen: bool = True,
+        on_unknown: "OnUnknown" = "error",
+    ) -> pl.DataFrame:
+        """Write the most probable session of every user.
+
+        Args:
+            users: Ids of known users, or :class:`Histories` of anyone.
+            m: Items of the session; None takes the length the model was trained for.
+            exclude_seen: Leave out the items of the user's history.
+            on_unknown: As for :meth:`recommend`.
+
+        Returns:
+            A frame ``user_id, item_id, score, rank``: rank is the place in the session from 1,
+            score the log-probability of the whole session.
+
+        Raises:
+            ConfigError: ``m`` is below 1, or above what the model was trained for.
+        """
+        longest = self.config.generator.session
+        m = longest if m is None else m
+        if not 1 <= m <= longest:
+            raise ConfigError(
+                f"m={m} must lie between 1 and the {longest} items this model was trained to write."
+            )
+        histories = self._histories_of(users, on_unknown)
+        codes = np.zeros((len(histories), m), dtype=np.int32)
+        values = np.full((len(histories), m), -np.inf, dtype=np.float32)
+        first = self.trie.items[self.trie.item_offsets[:-1].long()].cpu().numpy()
+        width = self.config.beam
+        for rows, lists in search(self._network(), self.trie, histories, width, m, exclude_seen):
+            leaves = lists.leaves[:, 0].cpu().numpy()
+            whole = (leaves >= 0).all(1)
+            codes[rows][whole] = first[leaves[whole]]
+            values[rows][whole] = lists.scores[:, :1].cpu().numpy()[whole]
+        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
+
+    def _fit(self, train: Histories, valid: Cases | None) -> None:
+        config = self.config
+        ids = self._semantic_ids(train)
+        seed_everything(config.training.seed)
+        generator = Generator(config.generator, torch.from_numpy(ids.codes).long(), ids.sizes)
+        source = self._rows(train, ids.levels)
+        self._generator, self._trie = generator, ids.trie
+        self._popularity = ids.popularity
+        self.details["semantic_ids"] = {"fingerprint": ids.fingerprint, **dict(ids.details)}
+        validate = None
+        if valid is not None:
+            metrics, filtered = [config.training.metric], config.validation_filters_seen
+
+            def validate() -> Mapping[str, float]:
+                return ranking_metrics(self._score_catalog, valid, metrics, filtered)
+
+        settings = config.model_dump(mode="json", exclude={"training"})
+        settings["semantic_ids"] = ids.fingerprint
+        trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
+        self.log = trainer.fit(generator, source, validate)
+        self._move_to_device()
+
+    def _semantic_ids(self, train: Histories) -> SemanticIds:
+        """IDs of the training catalogue: those given, or fitted on its texts."""
+        if self._ids is not None:
+            self._ids.require(train.vocabulary)
+            return self._ids
+        vectors = self._vectors
+        if vectors is None:
+            if self._catalog is None:
+                raise ConfigError(
+                    "onerec needs to know the items: call use_catalog(dataset.catalog), "
+                    "use_vectors(vectors) or use_semantic_ids(ids) before fit."
+                )
+            written = item_texts(self._catalog, self.config.item_text)
+            vectors = embed_items(
+                written,
+                self._catalog.vocabulary,
+                self.config.text_encoder,
+                cache_home() / "text-vectors",
+            )
+        vectors.require(train.vocabulary)
+        return fit_semantic_ids(vectors, train, self.config.tokenizer)
+
+    def _rows(self, train: Histories, levels: int) -> BatchSource:
+        config = self.config.generator
+        if config.form == "decoder":
+            return SequenceRows(train, config.history, levels)
+        spans = session_spans(train, self.config.sessions, config.session)
+        return SessionRows(train, spans, config.history, levels)
+
+    def _score_catalog(self, histories: Histories) -> FloatArray:
+        scores = np.full((len(histories), len(self.vocabulary)), -np.inf, dtype=np.float32)
+        width = self.config.beam
+        for rows, lists in search(self._network(), self.trie, histories, width):
+            codes, values = top_items(lists, self.trie, min(width, len(self.vocabulary)))
+            user, place = np.nonzero(codes)
+            scores[rows][user, codes[user, place] - 1] = values[user, place]
+        return scores
+
+    def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+        return candidate_scores(self._network(), histories, codes)
+
+    def _network(self) -> Generator:
+        assert self._generator is not None
+        return self._generator.eval()
+
+    def _move_to_device(self) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network().to(device)
+        assert self._trie is not None
+        self._trie = self._trie.to(device)
+
+    def _state(self) -> dict[str, npt.NDArray[Any]]:
+        weights = self._network().state_dict()
+        state = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+        return {**state, _POPULARITY: self._popularity}
+
+    def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        weights = dict(state)
+        self._popularity = weights.pop(_POPULARITY)
+        codes = weights["codes"][1:]
+        sizes = tuple(weights[f"heads.{level}.bias"].shape[0] for level in range(codes.shape[1]))
+        generator = Generator(self.config.generator, torch.from_numpy(codes), sizes)
+        generator.load_state_dict({name: torch.from_numpy(v) for name, v in weights.items()})
+        self._generator = generator
+        self._trie = Trie.build(codes, sizes, order=-self._popularity)
+        self._move_to_device()
+
+
+def _unseen(histories: Histories) -> Any:
+    """Says of user rows and item codes whether the user has not had the item."""
+    stride = len(histories.vocabulary) + 1
+    owner = np.repeat(np.arange(len(histories)), histories.lengths)
+    seen = np.unique(owner * stride + histories.items)
+
+    def may_get(users: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> Any:
+        return ~np.isin(users * stride + codes, seen)
+
+    return may_get
