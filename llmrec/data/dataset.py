@@ -95,7 +95,7 @@ class Dataset:
     def histories(self) -> Histories:
         """All events, one row per user."""
         frame = self.interactions.frame
-        rated = "rating" in frame.columns
+        rated, judged = "rating" in frame.columns, "label" in frame.columns
         return Histories(
             self.user_vocabulary.ids,
             self.item_codes,
@@ -103,6 +103,7 @@ class Dataset:
             self.item_vocabulary,
             frame["timestamp"].to_numpy() if self.has_timestamps else None,
             frame["rating"].to_numpy().astype(np.float32) if rated else None,
+            frame["label"].fill_null(-1).to_numpy().astype(np.int8) if judged else None,
         )
 
     def __repr__(self) -> str:

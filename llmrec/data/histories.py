@@ -49,6 +49,7 @@ class Histories:
         vocabulary: The item vocabulary of the codes.
         times: ``[events]`` int64 Unix seconds, or None.
         ratings: ``[events]`` float32, or None.
+        labels: ``[events]`` int8, 1 liked, 0 not liked, -1 not said; or None.
         origin: Where the events come from, or None for events given by a caller.
     """
 
@@ -58,6 +59,7 @@ class Histories:
     vocabulary: Vocabulary
     times: npt.NDArray[np.int64] | None = None
     ratings: npt.NDArray[np.float32] | None = None
+    labels: npt.NDArray[np.int8] | None = None
     origin: Origin | None = None
 
     @classmethod
@@ -125,6 +127,7 @@ class Histories:
             offsets=self.offsets[start : stop + 1] - first,
             times=None if self.times is None else self.times[first:last],
             ratings=None if self.ratings is None else self.ratings[first:last],
+            labels=None if self.labels is None else self.labels[first:last],
         )
 
     def last(self, length: int) -> "Histories":
@@ -152,12 +155,14 @@ class Histories:
         return dataclasses.replace(self, items=codes, vocabulary=vocabulary)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write one row per history: ``user_id`` and list columns of ids, times and ratings."""
+        """Write one row per history: ``user_id`` and list columns of what is known of events."""
         events: dict[str, pl.Series] = {"item_id": self.vocabulary.decode(self.items)}
         if self.times is not None:
             events["timestamp"] = pl.Series(self.times)
         if self.ratings is not None:
             events["rating"] = pl.Series(self.ratings)
+        if self.labels is not None:
+            events["label"] = pl.Series(self.labels)
         row = pl.Series("row", np.repeat(np.arange(len(self)), self.lengths))
         lists = pl.DataFrame({"row": row, **events}).group_by("row", maintain_order=True).all()
         users = pl.DataFrame({"user_id": self.user_ids, "row": np.arange(len(self))})
@@ -180,6 +185,7 @@ class Histories:
             vocabulary,
             events["timestamp"].to_numpy() if "timestamp" in columns else None,
             events["rating"].to_numpy() if "rating" in columns else None,
+            events["label"].to_numpy() if "label" in columns else None,
         )
 
     def _spans(
@@ -193,4 +199,5 @@ class Histories:
             offsets=offsets_of(lengths),
             times=None if self.times is None else self.times[index],
             ratings=None if self.ratings is None else self.ratings[index],
+            labels=None if self.labels is None else self.labels[index],
         )

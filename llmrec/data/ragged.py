@@ -49,3 +49,16 @@ def position_of_each(offsets: Int64Array) -> Int64Array:
     [0, 1, 0, 1, 2]
     """
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+
+def smaller_before(values: npt.NDArray[np.int64], offsets: Int64Array) -> Int64Array:
+    """For every flat value, how many of its row are strictly smaller; rows ascend.
+
+    >>> smaller_before(np.array([3, 3, 5, 1, 2]), offsets_of([3, 2])).tolist()
+    [0, 0, 2, 0, 1]
+    """
+    new_value = np.ones(values.size, dtype=bool)
+    new_value[1:] = np.diff(values) != 0
+    new_value[offsets[:-1][np.diff(offsets) > 0]] = True
+    first = np.maximum.accumulate(np.where(new_value, np.arange(values.size), 0))
+    return np.asarray(first - np.repeat(offsets[:-1], np.diff(offsets)), dtype=np.int64)

@@ -22,7 +22,7 @@ import polars as pl
 from llmrec.data.dataset import Dataset
 from llmrec.data.hashing import hash_arrays, hash_json
 from llmrec.data.histories import Histories, Origin
-from llmrec.data.ragged import offsets_of, row_of_each
+from llmrec.data.ragged import offsets_of, row_of_each, smaller_before
 from llmrec.errors import ConfigError, DataError, nearest_name
 
 Part = Literal["train", "valid", "test"]
@@ -153,7 +153,7 @@ class Split:
             raise DataError(f"{data.name} is order-only; judged pairs need timestamps.")
         index = np.flatnonzero(self.parts == _CODES[part])
         owners = row_of_each(data.user_offsets)[index]
-        earlier = _events_before(times, data.user_offsets, index, owners)
+        earlier = smaller_before(times, data.user_offsets)[index]
         inputs = data.histories.prefixes(owners, earlier)
         labels = data.interactions.frame["label"].to_numpy()[index].astype(np.int8)
         return LabelledCases(self._with_origin(inputs, part), data.item_codes[index], labels, part)
@@ -307,17 +307,3 @@ def make_split(dataset: Dataset, name: str, **params: Any) -> Split:
         return SPLITS[name](dataset, **params)
     except TypeError as error:
         raise ConfigError(f"split {name}: {error}.") from None
-
-
-def _events_before(
-    times: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    index: npt.NDArray[np.int64],
-    owners: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
-    """For each event, how many of its user's events have a strictly smaller timestamp."""
-    new_time = np.ones(times.size, dtype=bool)
-    new_time[1:] = np.diff(times) != 0
-    new_time[offsets[:-1]] = True
-    group_start = np.maximum.accumulate(np.where(new_time, np.arange(times.size), 0))
-    return np.asarray(group_start[index] - offsets[owners], dtype=np.int64)

@@ -59,6 +59,7 @@ class Translation:
             vocabulary=self._model,
             times=None if histories.times is None else histories.times[known],
             ratings=None if histories.ratings is None else histories.ratings[known],
+            labels=None if histories.labels is None else histories.labels[known],
         )
 
     def catalog_scorer(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "model.json"
 WEIGHTS, ITEMS, HISTORIES = "model.safetensors", "items.parquet", "histories.parquet"
+USERS = "users.safetensors"
+_ABOUT_USERS = (HISTORIES, USERS)
 _FORMAT = 1
 _REQUIRED = {"model", "config", "items", "seen", "sha256"}
 
@@ -41,6 +43,9 @@ def save(model: "BaseRecommender[Any]", directory: str | Path, include_users: bo
         if model.titles is not None:
             items = items.with_columns(model.titles.alias("title"))
         items.write_parquet(folder / ITEMS)
+        personal = model._personal_state() if include_users else {}
+        if personal:
+            save_file(dict(personal), folder / USERS)
         if include_users and model.known_histories is not None:
             model.known_histories.to_parquet(folder / HISTORIES)
         files = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
@@ -109,7 +114,7 @@ def _folder_of(name: str | Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    allowed = [MANIFEST, WEIGHTS, ITEMS, HISTORIES]
+    allowed = [MANIFEST, WEIGHTS, ITEMS, *_ABOUT_USERS]
     try:
         return Path(snapshot_download(str(name), allow_patterns=allowed))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -135,7 +140,7 @@ def _checked_manifest(folder: Path) -> Mapping[str, Any]:
     for name, expected in manifest["sha256"].items():
         file = folder / name
         if not file.is_file():
-            if name == HISTORIES:  # left out on purpose when a model is published
+            if name in _ABOUT_USERS:  # left out on purpose when a model is published
                 continue
             raise ArtifactError(f"{file} is missing.")
         if file_sha256(file) != expected:
@@ -154,6 +159,8 @@ def _read(cls: "type[ModelT]", folder: Path, manifest: Mapping[str, Any]) -> "Mo
     model._seen = tuple(Origin(**origin) for origin in manifest["seen"])
     model.details = manifest.get("details", {})
     state: dict[str, npt.NDArray[Any]] = load_file(folder / WEIGHTS)
+    if (folder / USERS).is_file():
+        state |= load_file(folder / USERS)
     model._load_state(state)
     if (folder / HISTORIES).is_file():
         model._known = Histories.from_parquet(folder / HISTORIES, vocabulary)

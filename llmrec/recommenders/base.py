@@ -3,8 +3,8 @@
 A recommender implements four hooks: ``_fit``, ``_score_catalog``, ``_state`` and ``_load_state``.
 Public methods check and translate ids, hooks compute on codes. The constructor only stores its
 settings. A saved model is a directory with ``model.json`` (class, settings, versions, hashes),
-``model.safetensors``, ``items.parquet`` and, apart from the weights, ``histories.parquet`` with
-what known users did; nothing is pickled.
+``model.safetensors``, ``items.parquet`` and apart from these, about known users, what they did
+(``histories.parquet``) and what was learnt of them (``users.safetensors``); nothing is pickled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories, Origin
-from llmrec.data.splits import Cases
+from llmrec.data.splits import Cases, LabelledCases
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import (
     ArtifactError,
@@ -105,6 +105,10 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         Every model keeps the titles for what it shows; some learn from the texts.
         """
         self.titles = catalog.titles
+        return self
+
+    def use_judged(self, valid: LabelledCases) -> Self:
+        """Give judged pairs for early stopping, before :meth:`fit`; who has no use ignores them."""
         return self
 
     def fit(self, train: Histories, valid: Cases | None = None) -> Self:
@@ -280,6 +284,10 @@ class BaseRecommender(ABC, Generic[ConfigT]):
     @abstractmethod
     def _state(self) -> Mapping[str, npt.NDArray[Any]]:
         """What was learnt, as named arrays."""
+
+    def _personal_state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What was learnt about single users: never uploaded, and may be missing in a load."""
+        return {}
 
     @abstractmethod
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:

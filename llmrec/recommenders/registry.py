@@ -16,6 +16,9 @@ MODELS = {
     "item_knn": "llmrec.recommenders.item_knn:ItemKNN",
     "sasrec": "llmrec.recommenders.sasrec:SASRec",
     "sra_cl": "llmrec.recommenders.sra_cl:SRACL",
+    "deepfm": "llmrec.recommenders.ctr:DeepFM",
+    "din": "llmrec.recommenders.ctr:DIN",
+    "sim": "llmrec.recommenders.ctr:SIM",
     "onerec": "llmrec.recommenders.onerec:OneRec",
 }
 

@@ -36,6 +36,7 @@ SCHEMA = 1
 PAPERS = ("README.md", "run.yaml", "metrics.json", "validation.json", "log.jsonl")
 ABOUT_USERS = (
     "histories.parquet",
+    "users.safetensors",
     "per_user.parquet",
     "recommendations.parquet",
     "neighbors.json",  # tells sequences of users by title

@@ -73,6 +73,8 @@ def train(
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
     model = recipe.make_model(seed, checkpoints, resume).use_catalog(split.dataset.catalog)
+    if task.candidates == "pairs":
+        model.use_judged(split.labelled_cases("valid"))
     start = time.perf_counter()
     model.fit(split.train_histories(), split.cases("valid"))
     seconds = {"training": time.perf_counter() - start}

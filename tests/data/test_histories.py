@@ -5,7 +5,7 @@ from event_strategies import dataset_of, event_lists, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.data import Histories, Vocabulary
+from llmrec.data import Dataset, Histories, Interactions, Vocabulary
 from llmrec.errors import DataError, UnknownIdError
 
 LISTS = {"ann": ["b", "a", "b"], "bob": [], "cid": ["c"]}
@@ -91,3 +91,21 @@ def test_parquet_gives_back_empty_rows_times_and_ratings(tmp_path):
     assert back.times.tolist() == [5, 6, 7, 8]
     assert back.ratings.tolist() == [1, 2, 3, 4.5]
     assert back.ratings.dtype == np.float32
+
+
+def test_labels_travel_with_the_events(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "user_id": ["a", "a", "a", "b"],
+            "item_id": ["x", "y", "z", "x"],
+            "timestamp": [1, 2, 3, 4],
+            "label": [1, None, 0, 1],
+        }
+    )
+    histories = Dataset("judged", Interactions(frame)).histories
+    assert histories.labels.tolist() == [1, -1, 0, 1]
+    assert histories.last(2).labels.tolist() == [-1, 0, 1]
+    assert histories.block(1, 2).labels.tolist() == [1]
+    histories.to_parquet(tmp_path / "h.parquet")
+    again = Histories.from_parquet(tmp_path / "h.parquet", histories.vocabulary)
+    assert again.labels.tolist() == [1, -1, 0, 1]

@@ -2,7 +2,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.data.ragged import offsets_of, position_of_each, row_of_each, span_indices
+from llmrec.data.ragged import (
+    offsets_of,
+    position_of_each,
+    row_of_each,
+    smaller_before,
+    span_indices,
+)
 
 lengths = st.lists(st.integers(0, 4), max_size=10)
 
@@ -23,3 +29,11 @@ def test_spans_equal_concatenated_ranges(spans):
     expected = [i for start, count in spans for i in range(start, start + count)]
     assert span_indices(starts, counts).tolist() == expected
     assert span_indices(starts, counts).dtype == np.int64
+
+
+@given(st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=6))
+def test_smaller_before_equals_counting(rows):
+    rows = [sorted(row) for row in rows]
+    flat = np.array([value for row in rows for value in row], dtype=np.int64)
+    expected = [sum(other < value for other in row) for row in rows for value in row]
+    assert smaller_before(flat, offsets_of([len(row) for row in rows])).tolist() == expected
