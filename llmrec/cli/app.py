@@ -10,6 +10,7 @@ from llmrec.cli.compare import compare
 from llmrec.cli.data import app as data_app
 from llmrec.cli.doctor import doctor
 from llmrec.cli.evaluate import evaluate
+from llmrec.cli.items import app as items_app
 from llmrec.cli.quickstart import quickstart
 from llmrec.cli.rank import rank
 from llmrec.cli.recommend import recommend
@@ -42,6 +43,7 @@ def root(
 app.command(short_help="Train and compare three models on real data.")(quickstart)
 app.command(short_help="See what this machine has and lacks.")(doctor)
 app.add_typer(data_app, name="data", short_help="List, check, prepare, simulate data.")
+app.add_typer(items_app, name="items", short_help="Give items semantic IDs.")
 app.command(short_help="Train the model of a recipe.")(train)
 app.command(short_help="Judge a run on a part of a task.")(evaluate)
 app.command(short_help="Are runs different beyond noise?")(compare)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 _EXACT = 512  # rows up to which the assignment is solved exactly
 _BLOCK = 4096
-_COARSE, _FINE = 0.3, 0.01  # temperatures, as a share of the spread of a row's costs
-_FIRST_STEPS, _STEPS = 24, 6
+_COARSE, _FINE = 1.0, 0.01  # temperatures, as a share of the spread of a row's costs
+_FIRST_STEPS, _STEPS = 60, 6
 
 
 class Assign(Protocol):

@@ -1,10 +1,13 @@
 """Items with equal codes, told apart by a rule that is stated and counted.
 
 ``reassign`` leaves one item of each ID where it is and moves the others, in the order of their
-priority, to the nearest code of the last level that is still free below their prefix.
+priority, to the nearest code of the last level that is still free below their prefix; a prefix
+without any sends its last items to the next nearest prefix.
 ``extra_digit`` adds a level that counts the items of an ID (TIGER, section 3.2). ``allow`` changes
 nothing. Items that are fixed, because a model has learnt their codes, never move.
 """
+
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,55 +27,136 @@ def count_collisions(codes: Int32Array) -> int:
 
 
 def reassign(
-    codes: Int32Array, residuals: FloatArray, centroids: FloatArray, priority: Int64Array
+    codes: Int32Array,
+    latent: FloatArray,
+    centroids: Sequence[FloatArray],
+    priority: Int64Array,
 ) -> Int32Array:
     """Give every item a code of its own at the last level.
 
+    Where a prefix has more items than the last level has codes, those of the lowest priority move
+    to the next nearest prefix with room.
+
     Args:
         codes: ``[n, levels]``.
-        residuals: ``[n, d]`` what the levels before the last left over.
-        centroids: ``[k, d]`` of the last level.
+        latent: ``[n, d]`` what was quantised.
+        centroids: Per level ``[k, d]``.
         priority: ``[n]`` a permutation; the item with the smallest number keeps a shared code, and
             the others choose in this order.
 
     Raises:
-        DataError: A prefix has more items than the last level has codes.
+        DataError: There are more items than IDs.
     """
-    prefix = _groups(codes[:, :-1])
-    k = len(centroids)
-    crowded = np.flatnonzero(np.bincount(prefix) > k)
-    if crowded.size:
-        items = np.flatnonzero(prefix == crowded[0])
-        raise DataError(
-            f"{items.size} items have the codes {codes[items[0], :-1].tolist()} before the last "
-            f"level, which has {k} codes; take more codes or levels, balance 'capacity', or "
-            "collisions 'extra_digit' or 'allow'."
-        )
-    movers = np.flatnonzero(_rank_in_group(prefix * k + codes[:, -1], priority) > 0)
-    found = codes.copy()
+    k = len(centroids[-1])
+    found, priority = _spread_crowds(codes, latent, centroids, priority)
+    prefix = _groups(found[:, :-1])
+    movers = np.flatnonzero(_rank_in_group(prefix * k + found[:, -1], priority) > 0)
     if not movers.size:
         return found
+    residuals = latent[movers].copy()
+    for level in range(len(centroids) - 1):
+        residuals -= centroids[level][found[movers, level]]
     groups, slot = np.unique(prefix[movers], return_inverse=True)
     turn = _rank_in_group(slot, priority[movers])
     is_mover = np.zeros(len(codes), dtype=np.bool_)
     is_mover[movers] = True
-    for start in range(0, groups.size, max(1, _CELLS // k)):
-        stop = start + max(1, _CELLS // k)
-        chosen = groups[start:stop]
-        taken = np.zeros((chosen.size, k), dtype=np.bool_)
-        place = np.searchsorted(chosen, prefix)
-        place[place == chosen.size] = 0
-        held = (chosen[place] == prefix) & ~is_mover
-        taken[place[held], codes[held, -1]] = True
-        here = np.flatnonzero((slot >= start) & (slot < stop))
+    step = max(1, _CELLS // k)
+    for start in range(0, groups.size, step):
+        here = np.flatnonzero((slot >= start) & (slot < start + step))
+        taken = _taken_codes(groups[start : start + step], prefix, found[:, -1], ~is_mover, k)
         for number in range(int(turn[here].max()) + 1):  # one item of every prefix at a time
             some = here[turn[here] == number]
-            rows, at = movers[some], slot[some] - start
-            distance = (centroids**2).sum(1) - 2 * (residuals[rows] @ centroids.T)
+            at = slot[some] - start
+            distance = _distances(residuals[some], centroids[-1])
             best = np.where(taken[at], np.inf, distance).argmin(1)
             taken[at, best] = True
-            found[rows, -1] = best
+            found[movers[some], -1] = best
     return found
+
+
+def _taken_codes(
+    groups: Int64Array,
+    prefix: Int64Array,
+    last: Int32Array,
+    keeps: npt.NDArray[np.bool_],
+    k: int,
+) -> npt.NDArray[np.bool_]:
+    """``[groups, k]`` last-level codes that items which keep theirs hold below each prefix."""
+    taken = np.zeros((groups.size, k), dtype=np.bool_)
+    place = np.minimum(np.searchsorted(groups, prefix), groups.size - 1)
+    held = (groups[place] == prefix) & keeps
+    taken[place[held], last[held]] = True
+    return taken
+
+
+def _spread_crowds(
+    codes: Int32Array,
+    latent: FloatArray,
+    centroids: Sequence[FloatArray],
+    priority: Int64Array,
+) -> tuple[Int32Array, Int64Array]:
+    """Move items out of prefixes with more items than the last level has codes.
+
+    Such items are few, so they are taken one by one. Where they go they come last.
+
+    Returns:
+        The codes, and priorities to go on with.
+    """
+    k = len(centroids[-1])
+    found = codes.copy()
+    prefix = _groups(codes[:, :-1])
+    over = np.flatnonzero(_rank_in_group(prefix, priority) >= k)
+    if not over.size:
+        return found, priority
+    if len(codes) > np.prod([float(len(table)) for table in centroids]):
+        raise DataError(
+            f"{len(codes)} items need more semantic IDs than {len(centroids)} levels of "
+            f"{[len(table) for table in centroids]} codes give; take more codes or levels."
+        )
+    kept, counts = np.unique(np.delete(codes[:, :-1], over, axis=0), axis=0, return_counts=True)
+    room = {tuple(row): k - int(n) for row, n in zip(kept.tolist(), counts, strict=True)}
+    for item in over[np.argsort(priority[over])]:
+        found[item] = _nearest_with_room(found[item], latent[item], centroids, room)
+        path = tuple(found[item, :-1].tolist())
+        room[path] = room.get(path, k) - 1
+    later = priority.copy()
+    later[over] += len(codes)
+    return found, later
+
+
+def _nearest_with_room(
+    own: Int32Array,
+    latent: FloatArray,
+    centroids: Sequence[FloatArray],
+    room: Mapping[tuple[int, ...], int],
+) -> list[int]:
+    """Codes with another prefix: changed as late as possible, then to the nearest."""
+    k = len(centroids[-1])
+    for changed in range(len(centroids) - 2, -1, -1):
+        head, residual = own[:changed].tolist(), latent.copy()
+        for level, code in enumerate(head):
+            residual -= centroids[level][code]
+        for prefix, left in _prefixes(head, residual, centroids):
+            if room.get(tuple(prefix), k) > 0:
+                return [*prefix, int(_distances(left[None], centroids[-1]).argmin())]
+    raise DataError("every semantic ID is taken; take more codes or levels.")
+
+
+def _prefixes(
+    head: list[int], residual: FloatArray, centroids: Sequence[FloatArray]
+) -> Iterator[tuple[list[int], FloatArray]]:
+    """Prefixes that begin with ``head``, depth first by distance, and what they leave over."""
+    level = len(head)
+    if level == len(centroids) - 1:
+        yield head, residual
+        return
+    for code in _distances(residual[None], centroids[level])[0].argsort(kind="stable").tolist():
+        yield from _prefixes([*head, code], residual - centroids[level][code], centroids)
+
+
+def _distances(values: FloatArray, table: FloatArray) -> FloatArray:
+    """``[n, k]`` squared distances less the rows' own squared lengths."""
+    return np.asarray((table**2).sum(1) - 2 * (values @ table.T), dtype=np.float32)
 
 
 def extra_digit(

@@ -63,13 +63,12 @@ def resolve_collisions(
     depth = len(codebooks.centroids)
     if config.collisions == "allow":
         return codes
-    residuals = codebooks.residuals(values, codes, depth - 1)
-    gap = ((residuals - codebooks.centroids[-1][codes[:, depth - 1]]) ** 2).sum(1)
+    gap = (codebooks.residuals(values, codes, depth) ** 2).sum(1)
     first = -popularity if config.keeper == "popularity" else np.zeros_like(popularity)
     order = np.lexsort((np.arange(len(codes)), gap, first, ~settled))
     priority = np.empty(order.size, dtype=np.int64)
     priority[order] = np.arange(order.size)
     if config.collisions == "reassign":
-        return reassign(codes, residuals, codebooks.centroids[-1], priority)
+        return reassign(codes, codebooks.latent(values), codebooks.centroids, priority)
     digits = np.where(settled, codes[:, -1], -1).astype(np.int64)
     return extra_digit(codes[:, :depth], digits, priority, sizes[-1])
