@@ -54,7 +54,7 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	touch $(VLLM_STAMP)
 
 test-vllm: install-vllm  ## test the vLLM engine and a vLLM server on this machine
-	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/with_vllm
 
 clean:  ## remove environments and caches
 	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache
