@@ -1,8 +1,8 @@
 """Entry of ``make bench``: measure our own speed and write it to ``eval/results/benchmarks``.
 
-Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [contrast] [large]``; without names,
-all but ``large``, which needs minutes and gigabytes. Comparison with other libraries is
-``peers.py``, neighbour search ``retrieval.py``.
+Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [contrast] [trie_beam]
+[semantic_ids] [large]``; without names, all but the last two, which need minutes, and ``large``
+also gigabytes. Comparison with other libraries is ``peers.py``, neighbour search ``retrieval.py``.
 """
 
 import argparse
@@ -40,13 +40,29 @@ def _large() -> list[Path]:
     return large.measure()
 
 
+def _trie_beam() -> list[Path]:
+    import trie_beam
+
+    return trie_beam.measure()
+
+
+def _semantic_ids() -> list[Path]:
+    import semantic_ids
+
+    return semantic_ids.measure()
+
+
 BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "startup": _startup,
     "epoch": _epoch,
     "rank": _rank,
     "contrast": _contrast,
+    "trie_beam": _trie_beam,
+    "semantic_ids": _semantic_ids,
     "large": _large,
 }
+
+LONG = ("semantic_ids", "large")
 
 
 def main() -> None:
@@ -55,7 +71,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    names = parser.parse_args().names or [name for name in BENCHMARKS if name != "large"]
+    names = parser.parse_args().names or [name for name in BENCHMARKS if name not in LONG]
     if unknown := sorted(set(names) - set(BENCHMARKS)):
         parser.error(f"unknown benchmark {unknown}; known are {', '.join(BENCHMARKS)}.")
     for name in names:

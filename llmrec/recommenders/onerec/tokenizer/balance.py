@@ -16,7 +16,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _EXACT = 512  # rows up to which the assignment is solved exactly
-_BLOCK = 4096
+_SAMPLE = 4096  # rows from which the spread of costs is taken
+_BLOCK = 512
+_FAINT = -60.0  # exponents below it count as this: subnormal numbers are slow
 _COARSE, _FINE = 1.0, 0.01  # temperatures, as a share of the spread of a row's costs
 _FIRST_STEPS, _STEPS = 60, 6
 
@@ -75,7 +77,7 @@ class Capacity:
         n, k = costs.shape
         if n <= _EXACT:
             return _exact(costs)
-        spread = float(costs[:: max(1, n // _BLOCK)].std(1).mean()) or 1.0
+        spread = float(costs[:: max(1, n // _SAMPLE)].std(1).mean()) or 1.0
         if self._prices is None:
             prices = costs.new_zeros(k)
             temperatures = np.geomspace(_COARSE, _FINE, _FIRST_STEPS)
@@ -117,7 +119,9 @@ def _soft_load(costs: Tensor, prices: Tensor, temperature: float) -> Tensor:
     """``[k]`` rows per cluster when rows choose by softmax; in blocks that fit the cache."""
     load = torch.zeros_like(prices)
     for block in costs.split(_BLOCK):
-        load += ((block + prices) / -temperature).softmax(1).sum(0)
+        chance = (block + prices).mul_(-1 / temperature)
+        chance.sub_(chance.amax(1, keepdim=True)).clamp_(min=_FAINT).exp_()
+        load += (1 / chance.sum(1)) @ chance
     return load
 
 
@@ -126,8 +130,10 @@ def _propose(costs: Tensor, room: Tensor) -> Tensor:
     codes = torch.empty(len(costs), dtype=torch.int64, device=costs.device)
     rows = torch.arange(len(costs), device=costs.device)
     while rows.numel():
-        two = costs.topk(min(2, costs.shape[1]), dim=1, largest=False)
-        wanted, loss = two.indices[:, 0], two.values[:, -1] - two.values[:, 0]
+        least, wanted = costs.min(1)
+        costs.scatter_(1, wanted[:, None], torch.inf)  # for a look at the second choice
+        loss = costs.amin(1) - least
+        costs.scatter_(1, wanted[:, None], least[:, None])
         order = loss.argsort(descending=True, stable=True)
         order = order[wanted[order].argsort(stable=True)]
         counts = torch.bincount(wanted, minlength=room.numel())
