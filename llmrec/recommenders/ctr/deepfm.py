@@ -57,12 +57,13 @@ class DeepFMNetwork(PairNetwork):
         items = self.items(batch.items)
         first = self.first_item(batch.items) + self.first_user(user)
         deep = self.out(self._deep(user, items))
-        return (first + deep).squeeze(-1) + self._products(user, items)
+        logits: Tensor = (first + deep).squeeze(-1) + self._products(user, items)
+        return logits
 
     def _products(self, user: Tensor, items: Tensor) -> Tensor:
         """Sum of the products of all pairs of fields: half of (square of sum - sum of squares)."""
         vectors = user[:, : self.user.vectors * self._dim]
-        fields = torch.cat([vectors.unflatten(1, (-1, self._dim)), items], 1)
+        fields = torch.cat([vectors.view(len(vectors), -1, self._dim), items], 1)
         return 0.5 * (fields.sum(1).square() - fields.square().sum(1)).sum(-1)
 
     def _deep(self, user: Tensor, items: Tensor) -> Tensor:

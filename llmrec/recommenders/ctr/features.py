@@ -159,9 +159,13 @@ class EventTable:
         history[place], levels[place] = self._items[span], self._levels[span]
         found = labels if labels is not None else np.zeros(len(items), dtype=np.float32)
         return PairBatch(
-            *(torch.from_numpy(a) for a in (self._users[owners], history, levels)),
+            torch.from_numpy(self._users[owners]),
+            torch.from_numpy(history),
+            torch.from_numpy(levels),
             torch.from_numpy(self._statistics_of(starts, ends)),
-            *(torch.from_numpy(a) for a in (rows, items, found)),
+            torch.from_numpy(rows),
+            torch.from_numpy(items),
+            torch.from_numpy(found),
         )
 
     def _statistics_of(self, starts: Int64, ends: Int64) -> Float32:

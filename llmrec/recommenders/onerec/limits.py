@@ -117,7 +117,8 @@ class Exclusions(Limits):
         size = self.trie.n_nodes(level)
         keys, refused = torch.unique_consecutive(self._users * size + nodes, return_counts=True)
         first, stop = self.trie.leaf_spans(level, keys % size)
-        return keys[refused == stop - first]
+        closed: Tensor = keys[refused == stop - first]
+        return closed
 
 
 class AllowLists(Limits):
@@ -188,8 +189,10 @@ class AllowLists(Limits):
 
 def _without(lists: Lists, refused: Lists) -> tuple[Int64Array, Int64Array]:
     """Ragged lists of items without those of other lists, user by user."""
-    keys = [row_of_each(_int64(edges)) << 32 | _int64(items) for items, edges in (lists, refused)]
-    left = np.setdiff1d(*keys)
+    given, gone = (
+        row_of_each(_int64(edges)) << 32 | _int64(items) for items, edges in (lists, refused)
+    )
+    left = np.setdiff1d(given, gone)
     counts = np.bincount(left >> 32, minlength=_int64(lists[1]).size - 1)
     return left & 0xFFFFFFFF, offsets_of(counts)
 

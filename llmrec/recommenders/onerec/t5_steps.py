@@ -130,7 +130,7 @@ class T5Steps:
 
     def _heads(self, values: Tensor) -> Tensor:
         """``[rows, positions, heads * width]`` to ``[rows, heads, positions, width]``."""
-        return values.unflatten(-1, (self._config.num_heads, -1)).transpose(1, 2)
+        return values.view(*values.shape[:2], self._config.num_heads, -1).transpose(1, 2)
 
     def _self_bias(self, before: int, positions: int, hidden: Tensor) -> Tensor:
         """Relative positions, and nothing later than the query: ``[1, heads, new, all]``."""
@@ -161,7 +161,8 @@ class T5Steps:
             key = torch.cat([own[0].flatten(0, 1), key], dim=2)
             value = torch.cat([own[1].flatten(0, 1), value], dim=2)
         mixed = _attend(query, key, value, bias)
-        written = key.unflatten(0, (users, beams)), value.unflatten(0, (users, beams))
+        shape = (users, beams, *key.shape[1:])
+        written = key.view(shape), value.view(shape)
         return hidden + attention.o(mixed).view_as(hidden), written
 
     def _cross_attention(self, layer: Any, hidden: Tensor, state: T5State, number: int) -> Tensor:
@@ -169,7 +170,8 @@ class T5Steps:
         attention = layer.EncDecAttention
         query = self._heads(attention.q(layer.layer_norm(hidden).flatten(1, 2)))
         mixed = _attend(query, *state.cross[number], state.mask)
-        return hidden + attention.o(mixed).view_as(hidden)
+        result: Tensor = hidden + attention.o(mixed).view_as(hidden)
+        return result
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:

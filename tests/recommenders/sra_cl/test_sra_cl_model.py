@@ -96,7 +96,7 @@ class TestSaving:
 class TestItemTexts:
     def test_none_at_all(self, train, catalog):
         model = make(Catalog.from_ids(catalog.frame["item_id"]))
-        with pytest.raises(DataError, match=r"no item of the catalog has a text.*give the items texts"):
+        with pytest.raises(DataError, match=r"no item of the catalog has a text.*give the items"):
             model.fit(train)
         assert not model.is_fitted
 

@@ -244,9 +244,9 @@ HOME = os.environ.get("LLMREC_DATA_HOME")
 def test_the_trap_of_the_original_on_office_and_the_clean_pool(decay, own, holding):
     """With sequences described by all their titles (decay 1) most neighbours are the user's own."""
     from llmrec.data.named import load_dataset
+    from llmrec.recommenders.item_texts import embed_items, item_texts
     from llmrec.recommenders.sra_cl.neighbors import clean_exclusions
     from llmrec.recommenders.sra_cl.semantics import decayed_means
-    from llmrec.recommenders.item_texts import embed_items, item_texts
     from llmrec.retrieval.faiss_index import neighbor_index
     from llmrec.retrieval.neighbors import nearest
     from llmrec.retrieval.ranges import RowRanges

@@ -118,7 +118,7 @@ def _exact(costs: Tensor) -> Tensor:
 def _soft_load(costs: Tensor, prices: Tensor, temperature: float) -> Tensor:
     """``[k]`` rows per cluster when rows choose by softmax; in blocks that fit the cache."""
     load = torch.zeros_like(prices)
-    for block in costs.split(_BLOCK):
+    for block in torch.split(costs, _BLOCK):
         chance = (block + prices).mul_(-1 / temperature)
         chance.sub_(chance.amax(1, keepdim=True)).clamp_(min=_FAINT).exp_()
         load += (1 / chance.sum(1)) @ chance

@@ -107,7 +107,9 @@ def squared_distances(values: Tensor, centroids: Tensor) -> Tensor:
 
 def nearest_codes(values: Tensor, centroids: Tensor) -> Tensor:
     """``[n]`` the nearest centroid of every row; of equal ones the first."""
-    blocks = [squared_distances(block, centroids).argmin(1) for block in values.split(_BLOCK)]
+    blocks = [
+        squared_distances(block, centroids).argmin(1) for block in torch.split(values, _BLOCK)
+    ]
     return torch.cat(blocks)
 
 

@@ -61,7 +61,7 @@ def read_letter_ids(path: str | Path, vocabulary: Vocabulary, codes: int = 256) 
 
 
 def _parsed(texts: list[str], name: str, codes: int) -> Int32Array:
-    found = []
+    found: list[list[int]] = []
     for row, text in enumerate(texts, 2):  # row 1 is the header
         pairs = _CODE.findall(text or "")
         letters = "".join(letter for letter, _ in pairs)

@@ -92,7 +92,8 @@ class RqVae(nn.Module):
             residual = residual - vectors.detach()
             quantised = quantised + vectors.detach()
         passed = latent + (quantised - latent).detach()  # straight through
-        return loss + ((self.decoder(passed) - batch.values) ** 2).sum()
+        total: Tensor = loss + ((self.decoder(passed) - batch.values) ** 2).sum()
+        return total
 
     @torch.no_grad()
     def start_epoch(self, epoch: int) -> None:
@@ -129,7 +130,7 @@ class RqVae(nn.Module):
 
     def _latents(self) -> Tensor:
         values = self._values.to(self.codebooks.device)
-        return torch.cat([self.encoder(block) for block in values.split(8192)])
+        return torch.cat([self.encoder(block) for block in torch.split(values, 8192)])
 
 
 def fit_rqvae(

@@ -168,7 +168,8 @@ class SemanticIds:
         if titles is not None:
             table = table.with_columns(titles.alias("title"))
         arrays = {} if self.codebooks is None else self.codebooks.to_arrays()
-        own = {"codes": self.codes, "popularity": self.popularity, "fitted": self.fitted}
+        own: dict[str, npt.NDArray[Any]] = {"codes": self.codes, "popularity": self.popularity}
+        own["fitted"] = self.fitted
         with atomic_directory(directory, MANIFEST) as folder:
             save_file({**own, **arrays}, folder / ARRAYS)
             table.write_parquet(folder / ITEMS)
