@@ -12,8 +12,8 @@ Usage: ``python eval/benchmarks/trie_beam.py [constraint] [call] [scale] [--repe
 - ``scale`` writes ``trie_beam_1m``: the steps of a search at a million items, 3 x 8192 codes,
   beside those at 12,000 items, 3 x 256; the head (matrix product and log-sum-exp) apart.
 
-Repeats of both sides alternate. Semantic IDs are drawn uniformly without repeats, logits from a
-normal distribution. Operations and bytes are counted beside the times.
+Repeats of both sides alternate, each with warm caches. Semantic IDs are drawn uniformly without
+repeats, logits from a normal distribution. Operations and bytes are counted beside the times.
 """
 
 import argparse
@@ -52,14 +52,14 @@ def draw_ids(items: int, sizes: tuple[int, ...], seed: int = 0) -> npt.NDArray[n
 
 
 def alternate(repeats: int, *jobs: Callable[[], Any]) -> list[list[float]]:
-    """Seconds of every job, the jobs taking turns; one untimed round goes before."""
+    """Seconds of every job, the jobs taking turns; each runs once untimed before it is timed."""
     seconds: list[list[float]] = [[] for _ in jobs]
-    for turn in range(-1, repeats):
+    for _ in range(repeats):
         for times, job in zip(seconds, jobs, strict=True):
+            job()
             started = time.perf_counter()
             job()
-            if turn >= 0:
-                times.append(time.perf_counter() - started)
+            times.append(time.perf_counter() - started)
     return seconds
 
 

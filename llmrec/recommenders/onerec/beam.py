@@ -11,6 +11,7 @@ The model is anything with the method of :class:`Decoder`. It encodes a user onc
 for every beam which beam of the step before it continues.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class Beams:
         normalize: Normalize = "vocabulary",
     ) -> None:
         _check_search(trie, users, width, items, limits)
-        keep_freed_memory()  # a step's arrays are large enough to be given back to the system
+        _keep_memory()
         self._trie, self._width, self._items = trie, width, items
         self._limits = limits or Limits(trie)
         self._normalize = normalize
@@ -301,6 +302,12 @@ def top_items(
     found_scores = np.full((users, k), -np.inf, dtype=np.float32)
     found[user, rank], found_scores[user, rank] = codes, score
     return found, found_scores
+
+
+@functools.cache
+def _keep_memory() -> bool:
+    """Once per process: a step's arrays are large enough to go back to the system each time."""
+    return keep_freed_memory()
 
 
 def _gather(logits: Tensor, codes: Tensor) -> Tensor:
