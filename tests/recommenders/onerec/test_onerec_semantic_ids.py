@@ -199,12 +199,12 @@ def test_the_rqvae_loss_written_out():
         total = torch.zeros(2)
         for table in module.codebooks:
             vector = min(table, key=lambda row: ((residual - row) ** 2).sum().item())
-            expected += float(1.5 * ((residual - vector) ** 2).sum())
+            expected += 1.5 * ((residual - vector) ** 2).sum().item()
             residual, total = residual - vector, total + vector
         del latent
-        expected += float(((module.decoder(total) - value) ** 2).sum())
+        expected += ((module.decoder(total) - value) ** 2).sum().item()
     loss = module(VectorBatch(values))
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert module.encoder[0].weight.grad.abs().sum() > 0
     assert int(module.chosen.sum()) == 10
