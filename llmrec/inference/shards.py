@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import polars as pl
-
 from llmrec.errors import ArtifactError, ConfigError, shorten
 from llmrec.inference.request_keys import Request, request_key
-from llmrec.inference.result_bytes import VERSION, Result, result_from_bytes, result_to_bytes
+from llmrec.inference.result_bytes import Result
+from llmrec.inference.result_tables import read_results, results_frame
 from llmrec.storage import atomic_file
 
 _Asked = TypeVar("_Asked", bound=Request)
 _NAME = re.compile(r"shard-(\d+)-of-(\d+)\.parquet")
-_COLUMNS = {"key": pl.String, "version": pl.Int64, "value": pl.String, "arrays": pl.Binary}
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -87,12 +85,9 @@ def write_shard(
     if len(requests) != len(results):
         raise ConfigError(f"there are {len(requests)} requests but {len(results)} results.")
     path = shard_path(directory, number, count)
-    rows = [
-        (request_key(request), VERSION, *result_to_bytes(result))
-        for request, result in zip(requests, results, strict=True)
-    ]
+    frame = results_frame(requests, results)
     with atomic_file(path) as temporary:
-        pl.DataFrame(rows, schema=_COLUMNS, orient="row").write_parquet(temporary)
+        frame.write_parquet(temporary)
     return path
 
 
@@ -112,8 +107,7 @@ def merge(directory: str | Path, requests: Sequence[Request]) -> list[Result]:
     """
     found: dict[str, Result] = {}
     for path in _complete(Path(directory)):
-        for key, value, arrays in _rows(path):
-            found[key] = result_from_bytes(value, arrays)
+        found |= read_results(path)
     keys = [request_key(request) for request in requests]
     missing = [place for place, key in enumerate(keys) if key not in found]
     if missing:
@@ -142,16 +136,6 @@ def _complete(directory: Path) -> list[Path]:
         names = ", ".join(f"{number}/{counts[0]}" for number in missing)
         raise ArtifactError(f"{directory} lacks shards {names}; run them with --shard.")
     return [shard_path(directory, number, counts[0]) for number in sorted(there)]
-
-
-def _rows(path: Path) -> list[tuple[str, str, bytes]]:
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ArtifactError(f"{path} is no readable shard ({error}); run it again.") from error
-    if frame.schema != _COLUMNS or not frame["version"].eq(VERSION).all():
-        raise ArtifactError(f"{path} was written by another version; run this shard again.")
-    return frame.select("key", "value", "arrays").rows()
 
 
 def _check(number: int, count: int) -> None:

@@ -70,7 +70,7 @@ def test_shards_of_other_requests(tmp_path):
 
 def test_a_damaged_shard(tmp_path):
     run(tmp_path, 1, 1).write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(ArtifactError, match="no readable shard"):
+    with pytest.raises(ArtifactError, match="no readable file of results"):
         merge(tmp_path, REQUESTS)
 
 
