@@ -31,6 +31,7 @@ LEVELS = {
     "recommenders": 4,
     "signatures": 4,
     "behavior": 4,
+    "tiny_lm": 4,
     "runs": 5,
     "testing": 5,
     "cli": 6,
@@ -64,8 +65,10 @@ MAY_LOAD_HEAVY = (
     "adapters",
     "retrieval",
     "signatures",
+    "tiny_lm",
 )
-STAY_LIGHT = ("training.config", "recommenders.sasrec.config")  # recipes are checked against these
+# recipes are checked against these
+STAY_LIGHT = ("training.config", "tiny_lm.config", "recommenders.sasrec.config")
 
 
 @dataclass(frozen=True)
