@@ -1,0 +1,139 @@
+"""What users made of the sessions they had: labels for a reward model, from logged columns.
+
+A tower's label is a rule over the events of a session: whether any of them has a mark, or whether
+their mean is high among sessions of the same length (long sessions would win otherwise). Only
+events of the training part are read.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmrec.data.histories import Histories
+from llmrec.data.ragged import row_of_each
+from llmrec.data.splits import Split
+from llmrec.errors import DataError, nearest_name
+from llmrec.recommenders.onerec.alignment.reward import FeedbackBatch
+from llmrec.recommenders.onerec.generator.rows import Int64Array, padded
+from llmrec.recommenders.onerec.generator.sessions import SessionSpans
+
+_TRAIN = 0
+
+
+class TowerRule(BaseModel):
+    """How one kind of feedback is read off the events of a session."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name of the tower.")
+    column: str = Field(description="Numeric column of the interactions; empty cells count as 0.")
+    label: Literal["any", "high"] = Field(
+        "any", description="any: an event above 0; high: a mean in the top share."
+    )
+    top: float = Field(
+        0.5, gt=0, lt=1, description="Of high: the share of sessions of one length that is high."
+    )
+
+
+def event_values(split: Split, column: str) -> npt.NDArray[np.float64]:
+    """A column of the training events, in the order of ``split.train_histories()``.
+
+    Raises:
+        DataError: There is no such column, or it holds no numbers.
+    """
+    frame = split.dataset.interactions.frame
+    if column not in frame.columns:
+        raise DataError(
+            f"{split.dataset.name} has no column {column!r}{nearest_name(column, frame.columns)}."
+        )
+    kept = frame[column].filter(pl.Series(split.parts == _TRAIN))
+    if not (kept.dtype.is_numeric() or kept.dtype == pl.Boolean):
+        raise DataError(f"column {column!r} holds {kept.dtype}, not numbers.")
+    return kept.cast(pl.Float64).fill_null(0).to_numpy()
+
+
+def session_labels(
+    split: Split, spans: SessionSpans, rules: Sequence[TowerRule]
+) -> npt.NDArray[np.float32]:
+    """``[sessions, towers]`` 1 or 0.
+
+    Raises:
+        DataError: A column is missing, or a label is the same for all sessions.
+    """
+    columns = []
+    for rule in rules:
+        values = event_values(split, rule.column)
+        total = np.concatenate([[0.0], np.cumsum(values)])
+        sums = total[spans.start + spans.length] - total[spans.start]
+        if rule.label == "any":
+            marks = np.concatenate([[0], np.cumsum(values > 0)])
+            label = marks[spans.start + spans.length] > marks[spans.start]
+        else:
+            label = _high(sums / spans.length, spans.length, rule.top)
+        if label.all() or not label.any():
+            raise DataError(
+                f"tower {rule.name!r}: column {rule.column!r} gives every session the same label, "
+                "so there is nothing to learn; use another rule or leave the tower out."
+            )
+        columns.append(label.astype(np.float32))
+    return np.stack(columns, axis=1)
+
+
+def single_items(spans: SessionSpans) -> SessionSpans:
+    """Every item of the sessions as a session of its own, after all that came before it."""
+    owner = np.repeat(np.arange(spans.start.size), spans.length)
+    within = np.arange(owner.size) - np.repeat(np.cumsum(spans.length) - spans.length, spans.length)
+    start = spans.start[owner] + within
+    return SessionSpans(spans.first[owner], start, np.ones_like(start))
+
+
+class FeedbackRows:
+    """Sessions with labels, a source of batches.
+
+    Args:
+        histories: The training events.
+        spans: The sessions.
+        labels: ``[sessions, towers]``.
+        history: Newest items of the history that are read.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        spans: SessionSpans,
+        labels: npt.NDArray[np.float32],
+        history: int,
+    ) -> None:
+        self._items, self._spans, self._labels = histories.items, spans, labels
+        self._first = np.maximum(spans.first, spans.start - history)
+
+    def __len__(self) -> int:
+        return self._first.size
+
+    def batch(self, rows: Int64Array, generator: np.random.Generator) -> FeedbackBatch:
+        """Collate rows in the order given."""
+        first, start = self._first[rows], self._spans.start[rows]
+        return FeedbackBatch(
+            padded(self._items, first, start - first),
+            padded(self._items, start, self._spans.length[rows]),
+            torch.from_numpy(self._labels[rows]),
+        )
+
+
+def users_of(histories: Histories, spans: SessionSpans) -> Int64Array:
+    """``[sessions]`` the history each session belongs to."""
+    return row_of_each(histories.offsets)[spans.start]
+
+
+def _high(means: npt.NDArray[np.float64], lengths: Int64Array, top: float) -> npt.NDArray[np.bool_]:
+    """Above the quantile ``1 - top`` of the sessions of the same length."""
+    label = np.zeros(means.size, dtype=np.bool_)
+    for length in np.unique(lengths):
+        alike = lengths == length
+        label[alike] = means[alike] > np.quantile(means[alike], 1 - top)
+    return label

@@ -1,0 +1,110 @@
+"""Labels of sessions against loops, and a reward model that is trained on them."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from test_onerec_generator import N_ITEMS, list_scores, make_generator, of_lists
+
+from llmrec.data import leave_one_out
+from llmrec.data.simulator import simulate
+from llmrec.errors import DataError
+from llmrec.recommenders.onerec.alignment.feedback import (
+    FeedbackRows,
+    TowerRule,
+    event_values,
+    session_labels,
+    single_items,
+    users_of,
+)
+from llmrec.recommenders.onerec.alignment.judging import train_reward_model
+from llmrec.recommenders.onerec.generator.lists import joined, list_log_probabilities
+from llmrec.recommenders.onerec.generator.sessions import SessionRule, session_spans
+from llmrec.training.config import TrainingConfig
+
+SPLIT = leave_one_out(simulate("simulate:tiny@1").dataset)
+TRAIN = SPLIT.train_histories()
+RULE = SessionRule(group="gap", gap_seconds=3600)
+SPANS = session_spans(TRAIN, RULE, 5)
+RULES = [
+    TowerRule(name="like", column="label"),
+    TowerRule(name="stay", column="dwell", label="high"),
+]
+
+
+def test_columns_follow_the_training_events():
+    frame = SPLIT.dataset.interactions.frame
+    items = frame["item_id"].filter(pl.Series(SPLIT.parts == 0)).to_list()
+    assert TRAIN.vocabulary.decode(TRAIN.items).to_list() == items
+    assert event_values(SPLIT, "dwell").size == TRAIN.items.size
+
+
+def test_labels_against_a_loop():
+    found = session_labels(SPLIT, SPANS, RULES)
+    likes, dwell = event_values(SPLIT, "label"), event_values(SPLIT, "dwell")
+    spans = list(zip(SPANS.start, SPANS.length, strict=True))
+    means = {n: [dwell[s : s + m].mean() for s, m in spans if m == n] for _, n in spans}
+    for row, (start, length) in enumerate(spans):
+        assert found[row, 0] == float((likes[start : start + length] > 0).any())
+        mean = dwell[start : start + length].mean()
+        assert found[row, 1] == float(mean > np.quantile(means[length], 0.5))
+
+
+def test_single_items_keep_their_place():
+    singles = single_items(SPANS)
+    assert singles.length.tolist() == [1] * int(SPANS.length.sum())
+    expected = [s + i for s, n in zip(SPANS.start, SPANS.length, strict=True) for i in range(n)]
+    assert singles.start.tolist() == expected
+    assert (singles.start >= singles.first).all()
+    owners = users_of(TRAIN, singles)
+    assert (TRAIN.offsets[owners] == singles.first).all()
+
+
+def test_rows_hold_the_newest_history_and_the_session():
+    labels = session_labels(SPLIT, SPANS, RULES)
+    batch = FeedbackRows(TRAIN, SPANS, labels, 4).batch(np.arange(9), np.random.default_rng(0))
+    for row in range(9):
+        first, start, length = (int(part[row]) for part in SPANS)
+        history = TRAIN.items[max(first, start - 4) : start].tolist()
+        assert [i for i in batch.history[row].tolist() if i] == history
+        session = TRAIN.items[start : start + length].tolist()
+        assert [i for i in batch.session[row].tolist() if i] == session
+    assert torch.equal(batch.labels, torch.from_numpy(labels[:9]))
+
+
+def test_a_reward_model_knows_what_is_liked():
+    split = leave_one_out(simulate("simulate:small@1").dataset)
+    training = TrainingConfig(epochs=6, batch_size=256, learning_rate=3e-3, seed=1, patience=3)
+    judged = train_reward_model(split, RULES, training, RULE, most=5, dim=16, history=20)
+    assert judged.figures["like"]["auc"] > 0.55
+    assert judged.figures["stay"]["auc"] > 0.55
+    assert 0 < judged.figures["like"]["base_rate"] < 1
+    assert judged.figures["like"]["ece"] < 0.2
+    assert not judged.model.training
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        (TowerRule(name="x", column="lable"), "no column 'lable'"),
+        (TowerRule(name="x", column="kind"), "holds String, not numbers"),
+        (TowerRule(name="x", column="timestamp"), "gives every session the same label"),
+    ],
+)
+def test_columns_that_teach_nothing(rule, sentence):
+    with pytest.raises(DataError, match=sentence):
+        session_labels(SPLIT, SPANS, [rule])
+
+
+@pytest.mark.parametrize("form", ["encoder_decoder", "decoder"])
+def test_lists_have_the_probability_of_teacher_forcing(form):
+    generator = make_generator(form=form).eval()
+    histories, lists = [[1, 2, 3, 4, 5], [6], [7, 8]], [[7, 8], [1], [2, N_ITEMS]]
+    found = list_log_probabilities(generator, of_lists(histories), of_lists(lists))
+    torch.testing.assert_close(found, list_scores(generator, histories, lists))
+
+
+def test_joined_sequences_have_no_holes():
+    whole, own = joined(torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([[5, 0], [6, 7]]))
+    assert whole.tolist() == [[1, 2, 3, 5], [4, 6, 7, 0]]
+    assert own.tolist() == [[False, False, False, True], [False, True, True, False]]
