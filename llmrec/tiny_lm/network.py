@@ -50,7 +50,7 @@ class NextTokenLoss(nn.Module):
         self.body = network.model  # without the last layer, which is the embedding once more
 
     def forward(self, batch: TokenBatch) -> Tensor:
-        """Summed cross-entropy of all tokens of the blocks but the first, as often as each counts."""
+        """Cross-entropy summed over all tokens but each block's first, as often as each counts."""
         states = self.body(input_ids=batch.ids[:, :-1], use_cache=False).last_hidden_state
         vectors = self.body.embed_tokens.weight
         kind = states.device.type
