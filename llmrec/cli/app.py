@@ -10,7 +10,9 @@ from llmrec.cli.compare import compare
 from llmrec.cli.data import app as data_app
 from llmrec.cli.doctor import doctor
 from llmrec.cli.evaluate import evaluate
+from llmrec.cli.forget import forget
 from llmrec.cli.items import app as items_app
+from llmrec.cli.lm import app as lm_app
 from llmrec.cli.quickstart import quickstart
 from llmrec.cli.rank import rank
 from llmrec.cli.recommend import recommend
@@ -45,11 +47,13 @@ app.command(short_help="See what this machine has and lacks.")(doctor)
 app.add_typer(data_app, name="data", short_help="List, check, prepare, simulate data.")
 app.add_typer(items_app, name="items", short_help="Give items semantic IDs.")
 app.command(short_help="Train the model of a recipe.")(train)
+app.add_typer(lm_app, name="lm", short_help="Train and ask language models, show prompts.")
 app.command(short_help="Judge a run on a part of a task.")(evaluate)
 app.command(short_help="Are runs different beyond noise?")(compare)
 app.command(short_help="Recommend items to users.")(recommend)
 app.command(short_help="Order given items for users.")(rank)
 app.command(short_help="Write an offline HTML page about runs.")(report)
+app.command(short_help="Remove what is kept about a user.")(forget)
 
 
 def command() -> Any:

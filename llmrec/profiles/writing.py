@@ -172,7 +172,7 @@ def _keep(
             "text": texts,
         }
     )
-    with atomic_file(folder / _shard_name(writer, frame)) as temporary:
+    with atomic_file(folder / shard_name(_writer_name(writer), frame)) as temporary:
         frame.write_parquet(temporary)
 
 
@@ -184,7 +184,7 @@ def _finished(folder: Path, writer: ProfileWriter) -> dict[str, str]:
     for file in sorted(folder.glob(f"{_writer_name(writer)}-*.parquet")):
         try:
             frame = pl.read_parquet(file)
-            whole = _shard_name(writer, frame) == file.name
+            whole = shard_name(_writer_name(writer), frame) == file.name
         except (pl.exceptions.PolarsError, OSError):
             whole = False
         if not whole:
@@ -200,10 +200,11 @@ def _writer_name(writer: ProfileWriter) -> str:
     return hashlib.sha256(writer.fingerprint.encode()).hexdigest()[:16]
 
 
-def _shard_name(writer: ProfileWriter, frame: pl.DataFrame) -> str:
+def shard_name(writer: str, frame: pl.DataFrame) -> str:
+    """File name of a shard: its writer's part, and hashes of what is in it."""
     keys = hash_series(frame["key"])[:16]
     content = hash_json([hash_series(frame["subject"]), hash_series(frame["text"])])[:16]
-    return f"{_writer_name(writer)}-{keys}-{content}.parquet"
+    return f"{writer}-{keys}-{content}.parquet"
 
 
 def _collected(requests: ProfileRequests, writer: ProfileWriter, texts: Sequence[str]) -> Profiles:

@@ -1,0 +1,132 @@
+"""Forget a user: ask every store that keeps something about people, and say what stays.
+
+A store is anything with a name and ``forget(user)``; adapters and runs join by being one. What no
+store can take back, the weights that learnt from the user's events, is named instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from llmrec.errors import ArtifactError, LlmrecError
+from llmrec.inference.cache import ResponseCache
+from llmrec.inference.tiny_names import tiny_models
+from llmrec.profiles.forgetting import forget_in_profiles
+
+
+class Store(Protocol):
+    """Something that keeps data about users."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What it keeps, in the plural."""
+        ...
+
+    def forget(self, user: str) -> int:
+        """Remove everything about a user; returns how much there was."""
+        ...
+
+
+@dataclass(frozen=True)
+class CacheStore:
+    """Answers of language models that a user's data went into.
+
+    Attributes:
+        path: The file of a :class:`~llmrec.inference.cache.ResponseCache`.
+    """
+
+    path: Path
+    unit = "answers"
+
+    @property
+    def name(self) -> str:
+        """See :class:`Store`."""
+        return f"cache {self.path}"
+
+    def forget(self, user: str) -> int:
+        """See :class:`Store`.
+
+        Raises:
+            ArtifactError: There is no such file, or it is no cache.
+            StorageError: The entries are gone, but another process keeps the file busy.
+        """
+        if not self.path.is_file():  # opening it would make one
+            raise ArtifactError(f"there is no response cache {self.path}.")
+        return ResponseCache(self.path).forget(user)
+
+
+@dataclass(frozen=True)
+class ProfileStore:
+    """Texts about users.
+
+    Attributes:
+        path: A folder of saved profiles, or of the shards they grew from.
+    """
+
+    path: Path
+    unit = "profiles"
+
+    @property
+    def name(self) -> str:
+        """See :class:`Store`."""
+        return f"profiles {self.path}"
+
+    def forget(self, user: str) -> int:
+        """See :class:`Store`.
+
+        Raises:
+            ArtifactError: It is no such folder, or a file in it is damaged.
+        """
+        return forget_in_profiles(self.path, user)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What came of one store.
+
+    Attributes:
+        store: Its name.
+        unit: What it keeps.
+        removed: How much of that went.
+        error: Why it could not be done, or None.
+    """
+
+    store: str
+    unit: str
+    removed: int = 0
+    error: str | None = None
+
+
+def forget_user(user: str, stores: Sequence[Store]) -> list[Forgotten]:
+    """Remove a user from all stores; one that fails does not keep the others from it.
+
+    Args:
+        user: The user's id, as text.
+        stores: Whom to ask.
+    """
+    found = []
+    for store in stores:
+        try:
+            found.append(Forgotten(store.name, store.unit, store.forget(user)))
+        except LlmrecError as error:
+            found.append(Forgotten(store.name, store.unit, error=str(error)))
+    return found
+
+
+def what_stays() -> list[str]:
+    """What cannot be removed from a user's traces, one sentence each."""
+    names = ", ".join(model.name for model in tiny_models())
+    here = f"; on this machine the language models {names}" if names else ""
+    return [
+        "Weights that were trained on the user's events keep what they learnt: remove the events "
+        f"from the data and train again{here}.",
+        "Vectors and neighbours cached from profiles stay in LLMREC_HOME; they hold no text, and "
+        "deleting them costs time only.",
+        "Runs, adapters and files elsewhere are not looked at.",
+    ]
