@@ -171,8 +171,7 @@ class GatedLora(nn.Module):
         found: dict[str, Tensor] = {}
         for site in self.sites:
             layer = self.model.get_submodule(site.path)
-            found[f"{site.path}.lora_A"] = layer.lora_A
-            found[f"{site.path}.lora_B"] = layer.lora_B
+            found |= {f"{site.path}.{name}": value for name, value in _factors(layer)}
         if self.gates is not None:
             found |= {f"gates.{name}": value for name, value in self.gates.named_parameters()}
         tensors = {name: value.detach().cpu().clone() for name, value in found.items()}
@@ -193,8 +192,8 @@ class GatedLora(nn.Module):
         with torch.no_grad():
             for site in self.sites:
                 layer = self.model.get_submodule(site.path)
-                layer.lora_A.copy_(experts.tensors[f"{site.path}.lora_A"])  # type: ignore[operator, union-attr]
-                layer.lora_B.copy_(experts.tensors[f"{site.path}.lora_B"])  # type: ignore[operator, union-attr]
+                for name, value in _factors(layer):
+                    value.copy_(experts.tensors[f"{site.path}.{name}"])
             if self.gates is not None:
                 for name, value in self.gates.named_parameters():
                     value.copy_(experts.tensors[f"gates.{name}"])
@@ -233,7 +232,8 @@ def expert_similarity(experts: Experts) -> float:
     found = []
     for site in experts.sites:
         a, b = (experts.tensors[f"{site.path}.lora_{x}"].double() for x in "AB")
-        split_a, split_b = a.unflatten(0, (blocks, -1)), b.T.unflatten(0, (blocks, -1))
+        split_a = a.view(blocks, -1, a.shape[1])
+        split_b = b.T.reshape(blocks, -1, b.shape[0])
         inner_a = torch.einsum("ird,jsd->ijrs", split_a, split_a)
         inner_b = torch.einsum("iro,jso->ijrs", split_b, split_b)
         gram = (inner_a * inner_b).sum((-1, -2))
@@ -241,6 +241,12 @@ def expert_similarity(experts: Experts) -> float:
         cosine = gram / lengths.unsqueeze(0) / lengths.unsqueeze(1)
         found.append((cosine.sum() - cosine.diagonal().sum()) / (blocks * (blocks - 1)))
     return float(torch.stack(found).mean())
+
+
+def _factors(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    """The stacked factors of a gated layer, by name."""
+    assert isinstance(layer, GatedLinear)
+    return [("lora_A", layer.lora_A), ("lora_B", layer.lora_B)]
 
 
 def _targets(model: nn.Module, names: tuple[str, ...]) -> dict[str, nn.Linear]:

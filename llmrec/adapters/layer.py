@@ -25,9 +25,13 @@ class GatedLinear(nn.Module):
         self.base_layer = base
         self._config, self._gate = config, gate
         stacked = config.blocks * config.block_rank
-        place = {"device": base.weight.device, "dtype": torch.float32}
-        self.lora_A = nn.Parameter(torch.empty(stacked, base.in_features, **place))
-        self.lora_B = nn.Parameter(torch.empty(base.out_features, stacked, **place))
+        device, kind = base.weight.device, torch.float32
+        self.lora_A = nn.Parameter(
+            torch.empty(stacked, base.in_features, device=device, dtype=kind)
+        )
+        self.lora_B = nn.Parameter(
+            torch.empty(base.out_features, stacked, device=device, dtype=kind)
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.reset()
 
@@ -82,7 +86,7 @@ class GatedLinear(nn.Module):
 
     def _fused(self, x: Tensor, weights: Tensor) -> Tensor:
         config = self._config
-        low = (x @ self.lora_A.T).unflatten(-1, (config.blocks, config.block_rank))
+        low = (x @ self.lora_A.T).view(*x.shape[:-1], config.blocks, config.block_rank)
         return mix(config.compose, low, weights.unsqueeze(1)).flatten(-2) @ self.lora_B.T
 
     def _require_rows(self, x: Tensor, weights: Tensor) -> None:

@@ -56,7 +56,7 @@ class TinyModelFolder:
 
 def fast_precision() -> str:
     """``"bf16"`` where this machine computes it in hardware, else ``"float32"``."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     here = torch.cuda.is_available() or known.get("amx_bf16") or known.get("avx512_bf16")
     return "bf16" if here else "float32"
 

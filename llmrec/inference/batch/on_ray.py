@@ -96,8 +96,8 @@ class _Worker:
             requests = [request_from_json(text) for text in row["requests"]]
             found = answer_block(self._model, requests)
         except LlmrecError as error:
-            about = {"error": type(error).__name__, "sentence": str(error)}
-            return _row(row["number"], about, b"")
+            failure = {"error": type(error).__name__, "sentence": str(error)}
+            return _row(row["number"], failure, b"")
         about = {"model": dict(found.model), "failed": found.failed}
         return _row(row["number"], about, found.table)
 

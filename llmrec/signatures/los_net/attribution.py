@@ -60,7 +60,7 @@ def _logits(network: LOSNetwork, batch: WindowBatch, n: int) -> npt.NDArray[np.f
     hidden = torch.cat(
         [
             _read_without(network, grid, batch.seen, cells)
-            for cells in batch.cells.split(_VARIANTS_AT_ONCE)
+            for cells in torch.split(batch.cells, _VARIANTS_AT_ONCE)
         ]
         or [whole[:0]]
     )

@@ -6,7 +6,7 @@ goes to the tail. Values at the floor carry no information and count as not rece
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -91,12 +91,13 @@ def columns_of(records: Sequence[SignatureRecord], k: int) -> Columns:
     widths = np.array([record.k for record in records], dtype=np.int64)
     for width in np.unique(widths):
         chosen = np.flatnonzero(widths == width)
+        alike = [records[int(i)] for i in chosen]
         rows = span_indices(offsets[chosen], np.diff(offsets)[chosen])
-        values = np.concatenate([records[i].topk_logprobs for i in chosen]).astype(np.float32)
-        received = np.concatenate([records[i].topk_valid for i in chosen]) & (values > FLOOR)
+        values = np.concatenate([record.topk_logprobs for record in alike]).astype(np.float32)
+        received = np.concatenate([record.topk_valid for record in alike]) & (values > FLOOR)
         kept = min(int(width), k)
         logprobs[rows, :kept], valid[rows, :kept] = values[:, :kept], received[:, :kept]
-        sent = np.concatenate([records[i].tail_logmass for i in chosen])
+        sent = np.concatenate([record.tail_logmass for record in alike])
         tail[rows] = _with_cut_mass(sent, values[:, kept:], received[:, kept:])
     return Columns(
         logprobs,
@@ -112,7 +113,9 @@ def columns_of(records: Sequence[SignatureRecord], k: int) -> Columns:
     )
 
 
-def _joined(records: Sequence[SignatureRecord], name: str, dtype: npt.DTypeLike) -> npt.NDArray:
+def _joined(
+    records: Sequence[SignatureRecord], name: str, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
     parts = [
         np.full(len(record), np.nan) if (value := getattr(record, name)) is None else value
         for record in records
