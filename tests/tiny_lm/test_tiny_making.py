@@ -12,6 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmrec.data import leave_one_out
 from llmrec.errors import ArtifactError, ConfigError, ProtocolError, TrainingError
+from llmrec.evaluation.harness import evaluate
+from llmrec.evaluation.protocol import Judging, Protocol
 from llmrec.inference.hf import HFLanguageModel
 from llmrec.inference.opening import open_language_model, seen_by
 from llmrec.inference.requests import Decoding, GenerateRequest, ScoreRequest
@@ -115,6 +117,26 @@ def test_it_says_what_it_has_seen(model, split):
     later = leave_one_out(make_data(events=5))
     with pytest.raises(ProtocolError, match="language model tiny:films"):
         require_usable("tiny:films", [origin], later, "test")
+
+
+class AsksModel:
+    """A recommender as far as an evaluation looks: it has seen what its language model has seen."""
+
+    def __init__(self, folder, split):
+        self.vocabulary = split.dataset.item_vocabulary
+        self.seen = seen_by(folder)
+
+    def score_catalog(self, histories):
+        return np.zeros((len(histories), len(self.vocabulary)), dtype=np.float32)
+
+
+def test_an_evaluation_refuses_who_asks_a_model_that_has_seen_too_much(model, split):
+    judging = Judging(metrics=("ndcg@10",))
+    judged = evaluate(AsksModel(model.folder, split), split, Protocol.of(split, judging, "valid"))
+    assert len(judged.per_user) == 24
+    later = leave_one_out(make_data(events=5))
+    with pytest.raises(ProtocolError, match="trained on films under another split"):
+        evaluate(AsksModel(model.folder, later), later, Protocol.of(later, judging, "test"))
 
 
 def test_the_same_again_is_not_trained_and_another_is_refused(model, split, small_config):
