@@ -64,7 +64,7 @@ class OneRec(BaseRecommender[OneRecConfig]):
         >>> data = simulate("simulate:tiny@1").dataset
         >>> split = leave_one_out(data)
         >>> model = OneRec(
-        ...     tokenizer={"codes": 8}, generator={"form": "decoder", "dim": 16},
+        ...     tokenizer={"codes": 8}, generator={"form": "decoder", "dim": 16, "session": 3},
         ...     training={"epochs": 1}, text_encoder="tfidf:16",
         ... )
         >>> model = model.use_catalog(data.catalog).fit(split.train_histories())
