@@ -1,4 +1,4 @@
-"""Ships the tasks and recipes of ``eval/`` and ``prompts/`` (later ``adapters/`` too) in the wheel.
+"""Ships the tasks and recipes of ``eval/``, ``prompts/`` and ``adapters/`` in the wheel.
 
 Everything else about the package is in ``pyproject.toml``; only the mapping of folders outside
 ``llmrec/`` to package data needs code.
@@ -6,7 +6,7 @@ Everything else about the package is in ``pyproject.toml``; only the mapping of 
 
 from setuptools import find_packages, setup
 
-RESOURCES = ("eval/tasks", "eval/recipes", "prompts")
+RESOURCES = ("eval/tasks", "eval/recipes", "prompts", "adapters")
 mapped = {f"llmrec._resources.{folder.replace('/', '.')}": folder for folder in RESOURCES}
 
 setup(

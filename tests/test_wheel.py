@@ -34,9 +34,10 @@ def test_wheel_holds_tasks_recipes_prompts_templates_and_the_type_marker(tmp_pat
     assert "llmrec/evaluation/templates/report.html.j2" in names
     assert "llmrec/runs/templates/card.md.j2" in names
     shipped = {"eval/tasks": "*.yaml", "eval/recipes": "*.yaml", "prompts": "*.md.jinja"}
+    shipped["adapters"] = "*.yaml"
     for folder, pattern in shipped.items():
         expected = {f.name for f in (ROOT / folder).glob(pattern)}
         assert expected
         prefix = f"llmrec/_resources/{folder}/"
         assert {n.removeprefix(prefix) for n in names if n.startswith(prefix)} == expected
-    assert not [n for n in names if n.startswith(("tests/", "eval/", "prompts/"))]
+    assert not [n for n in names if n.startswith(("tests/", "eval/", "prompts/", "adapters/"))]

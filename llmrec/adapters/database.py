@@ -1,0 +1,131 @@
+"""The SQLite file of an adapter store: connections, transactions and the lock between writers.
+
+Write-ahead mode: what was committed survives a kill, and readers never wait. A connection belongs
+to a thread. Deleted content is overwritten; :meth:`Database.rewrite` leaves no trace of it.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llmrec.errors import ArtifactError, StorageError
+
+APPLICATION_ID = 0x6C6C6D61
+"""Marks the file as an adapter store of this library (``llma``)."""
+
+_LAYOUT = 1
+_PAGE = 32_768  # gates of 2 KB fill such pages to over 95 %; with 4 KB half would be empty
+_BUSY_SECONDS = 60.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS gates (
+  id INTEGER PRIMARY KEY, user TEXT NOT NULL UNIQUE, gate BLOB NOT NULL,
+  version INTEGER NOT NULL, source TEXT NOT NULL, time INTEGER NOT NULL, centroid INTEGER);
+CREATE TABLE IF NOT EXISTS sums (users INTEGER NOT NULL, gate BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS centroids (id INTEGER PRIMARY KEY, gate BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS prior (id INTEGER PRIMARY KEY CHECK (id = 0), gate BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS adapters (
+  name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, error REAL NOT NULL,
+  used INTEGER NOT NULL, leased_until INTEGER NOT NULL DEFAULT 0,
+  pinned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owners (
+  user TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, name)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS owners_by_name ON owners (name);
+"""
+
+
+class Database:
+    """One SQLite file.
+
+    Args:
+        path: The file; it is made where it is missing, readable by its user alone.
+
+    Raises:
+        ArtifactError: The file is something else.
+        StorageError: It cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        with self.connection():
+            pass
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection; what SQLite refuses becomes a sentence."""
+        try:
+            if getattr(self._local, "pid", None) != os.getpid():  # connections survive no fork
+                self._local.connection, self._local.pid = self._open(), os.getpid()
+            yield self._local.connection
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"{self._path} cannot be used: {error}; free some space, wait for other writers, "
+                "or check its permissions. What was committed before is unchanged."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise ArtifactError(f"{self._path} is not an adapter store: {error}.") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing."""
+        with self.connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Hold the lock on the folder of adapters; one process and thread at a time."""
+        lock = self._path.with_name("lock.sqlite")
+        connection = sqlite3.connect(lock, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            raise StorageError(f"{lock} is held by another writer: {error}.") from error
+        try:
+            yield
+        finally:
+            connection.close()
+
+    def rewrite(self) -> None:
+        """Write the file anew, so that nothing deleted stays in free pages or in the log.
+
+        Raises:
+            StorageError: Another process keeps the file busy.
+        """
+        with self.connection() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _open(self) -> sqlite3.Connection:
+        new = not self._path.exists()
+        if new:
+            self._path.touch(mode=0o600)
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        connection.execute(f"PRAGMA page_size = {_PAGE}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        (layout,) = connection.execute("PRAGMA user_version").fetchone()
+        if (found, layout) == (0, 0):
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        elif (found, layout) != (APPLICATION_ID, _LAYOUT):
+            connection.close()
+            raise ArtifactError(
+                f"{self._path} is not an adapter store of layout {_LAYOUT} (application id "
+                f"{found:#x}, layout {layout})."
+            )
+        connection.executescript(_TABLES)
+        return connection
