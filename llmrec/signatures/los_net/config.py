@@ -1,9 +1,11 @@
 """The settings of LOS-Net."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llmrec.errors import ConfigError
 from llmrec.training.config import TrainingConfig
 
 Normaliser = Literal["topk", "full", "full_approx", "none"]
@@ -120,3 +122,20 @@ class LOSNetConfig(BaseModel):
         if self.stride > self.window:
             raise ValueError(f"stride={self.stride} would skip positions of window={self.window}")
         return self
+
+
+def make_config(options: Mapping[str, Any]) -> LOSNetConfig:
+    """Settings from plain values; training settings that are not given keep LOS-Net's defaults.
+
+    Raises:
+        ConfigError: A setting is unknown or out of range.
+    """
+    values = dict(options)
+    given = values.get("training")
+    if isinstance(given, Mapping):
+        defaults = LOSNetConfig().training.model_dump()
+        values["training"] = {**defaults, **given}
+    try:
+        return LOSNetConfig.model_validate(values)
+    except ValueError as error:
+        raise ConfigError(f"settings of LOS-Net: {error}") from None

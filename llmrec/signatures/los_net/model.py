@@ -20,7 +20,7 @@ from llmrec.inference.signature import SignatureRecord
 from llmrec.signatures.los_net import artifacts
 from llmrec.signatures.los_net.batches import Inputs, SignatureBatches
 from llmrec.signatures.los_net.columns import columns_of
-from llmrec.signatures.los_net.config import LOSNetConfig, Normaliser
+from llmrec.signatures.los_net.config import LOSNetConfig, Normaliser, make_config
 from llmrec.signatures.los_net.holdout import checked_labels, hold_out
 from llmrec.signatures.los_net.loss import RiskLoss, balance, mean_loss
 from llmrec.signatures.los_net.network import LOSNetwork
@@ -332,23 +332,6 @@ class LOSNet:
             artifacts.put_in(network, own, name)
             model._networks.append(network.eval())
         return model
-
-
-def make_config(options: Mapping[str, Any]) -> LOSNetConfig:
-    """Settings from plain values; training settings that are not given keep LOS-Net's defaults.
-
-    Raises:
-        ConfigError: A setting is unknown or out of range.
-    """
-    values = dict(options)
-    given = values.get("training")
-    if isinstance(given, Mapping):
-        defaults = LOSNetConfig().training.model_dump()
-        values["training"] = {**defaults, **given}
-    try:
-        return LOSNetConfig.model_validate(values)
-    except ValueError as error:
-        raise ConfigError(f"settings of LOS-Net: {error}") from None
 
 
 def _judged(logits: FloatArray, labels: FloatArray) -> dict[str, float]:

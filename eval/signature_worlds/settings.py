@@ -1,0 +1,101 @@
+"""The settings of a world, read from YAML."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmrec.errors import ConfigError
+from llmrec.signatures.los_net.config import LOSNetConfig, make_config
+
+
+class ModelSettings(BaseModel):
+    """The language model that is taught.
+
+    Attributes:
+        hidden_size: Width, a multiple of 32.
+        layers: Blocks.
+        intermediate_size: Width inside a block's feed-forward part.
+        vocab_size: Most tokens of its tokenizer.
+        context: Tokens that are learnt together.
+        batch_size: Contexts per step.
+        learning_rate: At its peak.
+        weight_decay: Of matrices.
+        precision: Of the arithmetic.
+        seed: Of weights and order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_size: int = 128
+    layers: int = 4
+    intermediate_size: int = 384
+    vocab_size: int = 2048
+    context: int = 256
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    precision: Literal["float32", "bf16"] = "float32"
+    seed: int = 0
+
+
+class WorldSettings(BaseModel):
+    """A world: what is taught, to whom, and how it is asked.
+
+    Attributes:
+        kind: ``facts`` or ``documents``.
+        limit: Facts or passages to use; none for all.
+        times: How often a taught one is shown; each number equally often.
+        words: Words of a passage.
+        seed: Of who is taught.
+        k: Log-probabilities to record.
+        temperatures: At which every question is asked; 0 is greedy.
+        model: The language model.
+        detector: Changed settings of LOS-Net.
+        detector_seeds: Seeds to train it with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["facts", "documents"]
+    limit: int | None = Field(None, ge=20)
+    times: tuple[int, ...] = (1, 2, 4, 8, 16)
+    words: int = Field(80, ge=16)
+    seed: int = 0
+    k: int = Field(50, ge=2)
+    temperatures: tuple[float, ...] = (0.0,)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    detector: dict[str, Any] = Field(default_factory=dict)
+    detector_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+    def detector_config(self, seed: int) -> LOSNetConfig:
+        """LOS-Net's settings with one of the seeds."""
+        given = dict(self.detector)
+        task = "correctness" if self.kind == "facts" else "membership"
+        training = {**given.pop("training", {}), "seed": seed}
+        return make_config({"k": self.k, "task": task, **given, "training": training})
+
+
+def load_settings(path: Path, changes: dict[str, Any] | None = None) -> WorldSettings:
+    """Read settings from YAML.
+
+    Args:
+        path: The file.
+        changes: Fields to change; those of ``model`` may be given in part.
+
+    Raises:
+        ConfigError: The file is missing, or a field is unknown or out of range.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, value in (changes or {}).items():
+        inner = isinstance(value, dict) and isinstance(values.get(name), dict)
+        values[name] = {**values[name], **value} if inner else value
+    try:
+        return WorldSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg']}.") from None
