@@ -98,7 +98,7 @@ def _print_model(name: str, folder: Path, metrics: Any, trained: bool) -> None:
                 f"will the user {action} it? AUC of P(Yes) {found['auc']:.3f}; "
                 f"the item's average alone {found['auc_item_average']:.3f}"
             )
-    print(f"next: echo 'The user liked:' | llmrec lm generate {name}")
+    print(f"next: echo 'Will the user like' | llmrec lm generate {name}")
 
 
 @app.command()
@@ -108,7 +108,7 @@ def prompts(
     ] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Value of a variable in YAML, e.g. liked=[Heat, Alien]."),
+        typer.Option("--set", help="Value of a variable in YAML, e.g. titles=[Heat, Alien]."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -161,8 +161,7 @@ _EXAMPLES: dict[str, Any] = {
     "facts": [["Length", "117 minutes"]],
     "histories": [["Blade Runner (1982)", "Alien (1979)"]],
     "titles": ["Blade Runner (1982)", "Heat (1995)"],
-    "liked": ["Blade Runner (1982)", "Aliens (1986)"],
-    "disliked": ["Anaconda (1997)"],
+    "opinions": [["Blade Runner (1982)", True], ["Anaconda (1997)", False]],
     "chosen": [],
     "action": "like",
 }

@@ -34,8 +34,8 @@ class Corpus(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     catalog: int = Field(1_500_000, ge=0)
-    histories: int = Field(2_000_000, ge=0)
-    questions: int = Field(7_000_000, ge=0)
+    histories: int = Field(1_500_000, ge=0)
+    questions: int = Field(6_000_000, ge=0)
     texts: int = Field(2_000_000, ge=0)
     like_share: float = Field(0.7, ge=0, le=1)
     liked_from: float = 4.0
@@ -67,11 +67,11 @@ class TinyConfig(BaseModel):
     training: TrainingConfig = Field(
         default_factory=lambda: TrainingConfig(
             epochs=2,
-            batch_size=4,
-            learning_rate=3e-3,
+            batch_size=2,
+            learning_rate=2e-3,
             weight_decay=0.05,
             adam_beta2=0.98,
-            warmup_steps=60,
+            warmup_steps=100,
             schedule="cosine",
             clip_norm=1.0,
             checkpoint_steps=200,

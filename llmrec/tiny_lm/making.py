@@ -29,8 +29,7 @@ from llmrec.tiny_lm.corpus import Documents, training_documents
 from llmrec.tiny_lm.events import Events, held_out_events
 from llmrec.tiny_lm.judging import judge
 from llmrec.tiny_lm.network import NextTokenLoss, count_weights, make_network
-from llmrec.tiny_lm.packing import TokenBlocks, ends_of, token_stream
-from llmrec.tiny_lm.questions import ASKED, NO, YES
+from llmrec.tiny_lm.packing import TokenBlocks, answers_in, token_stream
 from llmrec.tiny_lm.tokenizer import train_tokenizer
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer
@@ -129,10 +128,7 @@ def _make(
     prepared = time.perf_counter()
     settings = config.model_dump(mode="json", exclude={"training"})
     trainer = Trainer(config.training, checkpoints, resume, model_settings=settings)
-    answered = [
-        tokenizer(ASKED + answer, add_special_tokens=False)["input_ids"] for answer in (YES, NO)
-    ]
-    heavy = ends_of(stream, answered[0]) | ends_of(stream, answered[1])
+    heavy = answers_in(tokenizer, stream)
     blocks = TokenBlocks(stream, config.context, heavy, config.corpus.answer_weight)
     log = trainer.fit(NextTokenLoss(network), blocks)
     network.cpu().float().save_pretrained(folder)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from llmrec.errors import ConfigError
+from llmrec.tiny_lm.questions import ASKED, NO, YES
 
 _ENCODED_AT_ONCE = 4096
 
@@ -91,14 +92,16 @@ def token_stream(tokenizer: Any, texts: Sequence[str]) -> npt.NDArray[np.int32]:
     return np.concatenate(parts)
 
 
-def ends_of(stream: npt.NDArray[np.int32], pattern: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """``[tokens]`` whether each is the last of an occurrence of ``pattern``.
+def answers_in(tokenizer: Any, stream: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """``[tokens]`` whether each is the answer of a question.
 
-    >>> ends_of(np.array([1, 2, 1, 2, 2], dtype=np.int32), [1, 2]).tolist()
-    [False, True, False, True, False]
+    That is a token of :data:`YES` or :data:`NO` after one that ends as questions do. A tokenizer of
+    too few texts has no such tokens, and then there are no answers.
     """
-    found = np.zeros(stream.size, dtype=bool)
-    if 0 < len(pattern) <= stream.size:
-        windows = np.lib.stride_tricks.sliding_window_view(stream, len(pattern))
-        found[len(pattern) - 1 :] = (windows == np.asarray(pattern)).all(axis=1)
+    ids = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in (YES, NO)]
+    whole = [tokens[0] for tokens in ids if len(tokens) == 1]
+    asks = [token for text, token in tokenizer.get_vocab().items() if text.endswith(ASKED)]
+    found = np.isin(stream, whole)
+    found[1:] &= np.isin(stream[:-1], asks)
+    found[:1] = False
     return found

@@ -1,11 +1,11 @@
 """Questions with a yes or no for an answer, as a ranker asks them.
 
-A question is the shipped template ``yes_no_question``: what the user liked and disliked (or chose)
-up to a moment, and one item. Whether the user will *like* it is answered by the rating the user
-gave it next; whether the user will *choose* it is Yes for what came next, and No for as many items
-drawn by popularity that the user has no training event with. A document asks about several items
-after one history, so that most of its text is about answers; a reader meets the first question
-exactly as a ranker would put it.
+A question is the shipped template ``yes_no_question``: what is known about the user up to a moment,
+and one item. Whether the user will *like* it is answered by the user's own rating, and what is
+known are the same questions about earlier items with their answers; so a document of many events
+teaches an answer at every one, each after the ones before it. Whether the user will *choose* it is
+Yes for what came next, and No for as many items drawn by popularity that the user has no training
+event with; what is known are the titles chosen before.
 """
 
 from collections.abc import Iterator
@@ -24,11 +24,14 @@ TEMPLATE = "yes_no_question"
 YES, NO = " Yes", " No"
 """Answers as they continue a question."""
 
-ASKED = "Answer:"
+ASKED = "?"
 """How every question ends."""
 
-LONGEST_HISTORY = 12
-_MOST_ITEMS = 12
+LONGEST_HISTORY = 16
+"""Most events that are told before a question of ours; prompts may tell more."""
+
+_MOST_EVENTS = 40
+_MOST_CHOICES = 12
 _WITHOUT_HISTORY = 0.25
 Rng = np.random.Generator
 
@@ -84,12 +87,10 @@ class Asker:
         first = int(histories.offsets[row])
         told = slice(first + start, first + stop)
         titles = self.events.titles(histories.items[told])
-        opinions = liked is not None and action == "like"
-        likes = liked[told].tolist() if liked is not None and opinions else []
+        likes = liked is not None and action == "like"
         return self._template.render(
-            liked=[title for title, like in zip(titles, likes, strict=False) if like],
-            disliked=[title for title, like in zip(titles, likes, strict=False) if not like],
-            chosen=[] if opinions else titles,
+            opinions=list(zip(titles, liked[told].tolist(), strict=True)) if likes else [],
+            chosen=[] if likes else titles,
             action=action,
             title=self.events.facts.titles[item - 1],
         )
@@ -107,25 +108,24 @@ class Asker:
 
 
 def question_documents(events: Events, like_share: float, rng: Rng) -> Iterator[str]:
-    """Endless documents, each some questions about one user after one history.
+    """Endless documents, each some questions about one user.
 
     Args:
         events: The training events.
-        like_share: How often the question is about liking, where that is known.
+        like_share: How often the questions are about liking, where that is known.
         rng: Of everything that is drawn.
     """
     asker = Asker(events, rng)
     histories = events.histories
-    chosen = np.flatnonzero(histories.lengths)
-    while chosen.size:
+    while histories.items.size:
         # users by their events: every event is asked about equally often
         event = int(rng.integers(histories.items.size))
         row = int(np.searchsorted(histories.offsets, event, side="right") - 1)
         at = event - int(histories.offsets[row])
-        action: Action = "choose"
         if events.liked is not None and rng.random() < like_share:
-            action = "like"
-        yield _document(asker, row, at, action)
+            yield _likes(asker, row, at)
+        else:
+            yield _choices(asker, row, at)
 
 
 def held_out_questions(
@@ -154,25 +154,30 @@ def held_out_questions(
     return found
 
 
-def _document(asker: Asker, row: int, at: int, action: Action) -> str:
+def _likes(asker: Asker, row: int, at: int) -> str:
+    """Questions about some events of a user in a row, each with its answer."""
+    events = asker.events
+    assert events.liked is not None
+    items = events.histories[row]
+    # as many begin before the event as after it, so that the ends of a history are not rare
+    start = max(0, at - int(asker.rng.integers(_MOST_EVENTS)))
+    last = min(len(items), start + 1 + int(asker.rng.integers(_MOST_EVENTS))) - 1
+    answer = YES if events.liked[int(events.histories.offsets[row]) + last] else NO
+    return asker.prompt(row, start, last, "like", int(items[last])) + answer
+
+
+def _choices(asker: Asker, row: int, at: int) -> str:
+    """Questions about what came next and about drawn items, after one history."""
     rng, events = asker.rng, asker.events
-    told = 0 if rng.random() < _WITHOUT_HISTORY else int(rng.integers(1, LONGEST_HISTORY + 1))
-    start = max(0, at - told)
-    begin = int(events.histories.offsets[row])
-    count = int(rng.integers(1, _MOST_ITEMS + 1))
+    known = 0 if rng.random() < _WITHOUT_HISTORY else int(rng.integers(1, LONGEST_HISTORY + 1))
+    count = int(rng.integers(1, _MOST_CHOICES + 1))
     items = events.histories[row][at : at + count].tolist()
-    if action == "like":
-        assert events.liked is not None
-        answers = events.liked[begin + at : begin + at + len(items)].tolist()
-    else:
-        drawn = asker.unchosen(row, len(items))
-        answers = [True] * len(items) + [False] * len(drawn)
-        items = items + drawn
-        order = rng.permutation(len(items))[:count]
-        items, answers = [items[i] for i in order], [answers[i] for i in order]
+    drawn = asker.unchosen(row, len(items))
+    answers = [True] * len(items) + [False] * len(drawn)
+    order = rng.permutation(len(answers))[:count]
     parts = []
-    for number, (item, yes) in enumerate(zip(items, answers, strict=True)):
-        first = number == 0
-        prompt = asker.prompt(row, start if first else at, at, action, item)
-        parts.append(prompt + (YES if yes else NO))
+    for number, place in enumerate(order.tolist()):
+        start = max(0, at - known) if number == 0 else at
+        prompt = asker.prompt(row, start, at, "choose", [*items, *drawn][place])
+        parts.append(prompt + (YES if answers[place] else NO))
     return "\n".join(parts)

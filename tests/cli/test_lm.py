@@ -192,12 +192,10 @@ def test_prompts_are_listed_and_each_is_shown_filled(llmrec_cli):
         "--set",
         "title=Heat",
         "--set",
-        "liked=[Ran]",
-        "--set",
-        "disliked=[]",
+        "opinions=[[Ran, true]]",
     )
     filled = json.loads(llmrec_cli("lm", "prompts", *words, "--json").out)["filled"]
-    assert filled == "The user liked: Ran\nWill the user like Heat?\nAnswer:"
+    assert filled == "Will the user like Ran? Yes\nWill the user like Heat?"
     assert "unknown template 'yes'" in llmrec_cli("lm", "prompts", "yes").err
 
 

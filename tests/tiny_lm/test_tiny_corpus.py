@@ -14,7 +14,7 @@ from llmrec.tiny_lm.corpus import HISTORY, held_out_texts, training_documents
 from llmrec.tiny_lm.events import held_out_events, training_events
 from llmrec.tiny_lm.questions import NO, TEMPLATE, YES, held_out_questions
 
-ASKED = re.compile(r"Will the user (like|choose) (.*)\?\nAnswer: (Yes|No)")
+ASKED = re.compile(r"Will the user (like|choose) (.*)\? (Yes|No)")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def documents(split):
 
 
 def of_kind(documents, kind):
-    asked = [text for text in documents.texts if "Answer:" in text]
+    asked = [text for text in documents.texts if ASKED.search(text)]
     told = [text for text in documents.texts if text.startswith(HISTORY)]
     rest = [text for text in documents.texts if text not in asked and text not in told]
     return {"questions": asked, "histories": told, "catalog": rest}[kind]
@@ -63,24 +63,40 @@ def test_a_like_is_answered_by_the_rating(documents):
     assert 0.35 < np.mean([answer == "Yes" for answer in chosen]) < 0.65
 
 
-def test_the_first_question_of_a_document_is_the_shipped_template(documents):
+def test_documents_about_liking_are_the_shipped_template(documents):
     template = load_template(TEMPLATE)
-    for text in of_kind(documents, "questions")[:50]:
-        head = text[: text.index("Answer:") + len("Answer:")]
-        told = dict(re.findall(r"The user (liked|disliked|chose): (.*)", head))
-        ((action, title),) = re.findall(r"Will the user (like|choose) (.*)\?", head)
-        lists = {
-            name: told[name].split("; ") if name in told else [] for name in ("liked", "disliked")
-        }
-        chosen = told["chose"].split("; ") if "chose" in told else []
-        assert template.render(**lists, chosen=chosen, action=action, title=title) == head
+    asked = [text for text in of_kind(documents, "questions") if "user like" in text]
+    asked = [text for text in asked if text.endswith((YES, NO))]  # the bound may cut the last one
+    for text in asked:
+        found = [(title, answer == "Yes") for _, title, answer in ASKED.findall(text)]
+        (title, yes), known = found[-1], found[:-1]
+        prompt = template.render(opinions=known, chosen=[], action="like", title=title)
+        assert prompt + (YES if yes else NO) == text
+    assert {len(ASKED.findall(text)) for text in asked} == {1, 2, 3, 4, 5}
 
 
-def test_opinions_told_before_a_question_are_those_of_the_user(documents):
+def test_documents_about_choices_begin_with_the_shipped_template(documents):
+    template = load_template(TEMPLATE)
+    asked = [text for text in of_kind(documents, "questions") if "user choose" in text]
+    for text in asked:
+        known = re.findall(r"The user chose: (.*)", text)
+        titles = known[0].split("; ") if known else []
+        first = ASKED.search(text)
+        prompt = template.render(opinions=[], chosen=titles, action="choose", title=first[2])
+        assert text.startswith(prompt + (YES if first[3] == "Yes" else NO))
+    assert any("The user chose" in text for text in asked)
+    assert not all("The user chose" in text for text in asked)
+
+
+def test_events_are_told_in_the_order_of_their_user(documents, split):
+    titles = split.dataset.catalog.titles
+    train = split.train_histories()
+    rows = [titles.gather(train[row] - 1).to_list() for row in range(len(train))]
     for text in of_kind(documents, "questions"):
-        for kind, titles in re.findall(r"The user (liked|disliked): (.*)", text):
-            start = "Good" if kind == "liked" else "Bad"
-            assert all(title.startswith(start) for title in titles.split("; "))
+        told = [title for action, title, _ in ASKED.findall(text) if action == "like"]
+        told = told or [t for line in re.findall(r"chose: (.*)", text) for t in line.split("; ")]
+        size = len(told)
+        assert any(told == row[at : at + size] for row in rows for at in range(6 - size))
 
 
 def test_tokens_that_begin_and_end_texts_are_broken_up(documents):
@@ -135,7 +151,7 @@ def test_held_out_questions_are_about_validation_events_after_training_ones(spli
     questions = held_out_questions(events, held_out, "like")
     for place, question in enumerate(questions):
         title = titles[int(cases.targets[place]) - 1]
-        assert question.prompt.endswith(f"Will the user like {title}?\nAnswer:")
+        assert question.prompt.endswith(f"Will the user like {title}?")
         assert question.yes == title.startswith("Good")
         for code in cases.histories[place]:
             assert titles[int(code) - 1] in question.prompt

@@ -1,18 +1,15 @@
 """Blocks of tokens: every token is predicted once, nothing is padded."""
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from llmrec.errors import ConfigError
-from llmrec.tiny_lm import packing
 from llmrec.tiny_lm.config import make_config
 from llmrec.tiny_lm.corpus import BOS, EOS
 from llmrec.tiny_lm.network import NextTokenLoss, count_weights, make_network
-from llmrec.tiny_lm.packing import TokenBatch, TokenBlocks, ends_of, token_stream
+from llmrec.tiny_lm.packing import TokenBatch, TokenBlocks, answers_in, token_stream
 from llmrec.tiny_lm.tokenizer import train_tokenizer
 
 TEXTS = ["The old film", "Łódź 映画 \U0001f3ac", "", "line\nline  two"]
@@ -21,10 +18,6 @@ TEXTS = ["The old film", "Łódź 映画 \U0001f3ac", "", "line\nline  two"]
 @pytest.fixture(scope="module")
 def tokenizer():
     return train_tokenizer(["The old film was a film about an old town."] * 20, 300)
-
-
-def test_examples_run():
-    assert doctest.testmod(packing).failed == 0
 
 
 def test_any_text_comes_back_whole(tokenizer):
@@ -98,5 +91,14 @@ def test_weights_are_counted_apart(tokenizer):
     assert sum(counts.values()) == sum(w.numel() for w in network.parameters())
 
 
-def test_a_pattern_longer_than_the_stream_is_nowhere():
-    assert not ends_of(np.array([1, 2], dtype=np.int32), [1, 2, 3]).any()
+def test_answers_are_those_of_questions_alone():
+    asked = "Will the user like Dr. No (1962)? Yes\nWill the user like No? No"
+    learnt = train_tokenizer([asked] * 30, 320)
+    stream = token_stream(learnt, [asked, "There is No hope. Yes"])
+    found = [learnt.decode([token]) for token in stream[answers_in(learnt, stream)].tolist()]
+    assert found == [" Yes", " No"]
+
+
+def test_a_tokenizer_without_the_answers_has_none(tokenizer):
+    stream = token_stream(tokenizer, ["Is it? Yes"])
+    assert not answers_in(tokenizer, stream).any()
