@@ -36,7 +36,7 @@ from llmrec.recommenders.ctr.features import (
     number_table,
 )
 from llmrec.recommenders.ctr.network import PairLoss, PairNetwork, Sizes
-from llmrec.recommenders.ctr.pairs import TrainingPairs
+from llmrec.recommenders.ctr.pairs import TrainingPairs, early_part
 from llmrec.recommenders.ctr.users import UserCodes
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer, Validate
@@ -170,6 +170,7 @@ class CTRModel(BaseRecommender[ConfigT]):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
+        until, train = early_part(train, config.train_share)  # nothing is fitted on later events
         tables = self._tables(train, self._catalog)
         feedback = Feedback.fit(train, config.feedback)
         reads_users = any(field.kind == "user" for field in config.fields)
@@ -181,7 +182,7 @@ class CTRModel(BaseRecommender[ConfigT]):
         sizes = Sizes(len(users), len(train.vocabulary), feedback.levels.size, tables)
         network = self._make_network(sizes)
         self._net, self._feedback, self._users = network, feedback, users
-        self.details["trained_until"] = source.trained_until
+        self.details["trained_until"] = until
         settings = config.model_dump(mode="json", exclude={"training"})
         trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
         self.log = trainer.fit(PairLoss(network), source, validate)

@@ -5,7 +5,6 @@ at random, other than the event's own, are disliked ones.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from llmrec.data.histories import Histories
 from llmrec.data.ragged import position_of_each, row_of_each, smaller_before
@@ -23,17 +22,15 @@ class TrainingPairs:
         config: Settings.
 
     Raises:
-        DataError: No pair is left to learn from, or ``train_share`` needs a clock.
+        DataError: No event has a label.
     """
 
     def __init__(self, histories: Histories, table: EventTable, config: CTRConfig) -> None:
         self._table, self._negatives = table, config.negatives
         self._n_items = len(histories.vocabulary)
         labels = labels_of(histories, config.liked_above)
-        self.trained_until, chosen = _early_events(histories, config.train_share)
-        if labels is not None:
-            chosen &= ~np.isnan(labels)
-        self._events = np.flatnonzero(chosen)
+        everything = np.arange(histories.items.size)
+        self._events = everything if labels is None else np.flatnonzero(~np.isnan(labels))
         if not self._events.size:
             raise DataError(
                 "no training event has a label, so there is nothing to learn from; "
@@ -80,11 +77,24 @@ def _events_before(histories: Histories) -> Int64:
     return smaller_before(histories.times, histories.offsets)
 
 
-def _early_events(histories: Histories, share: float) -> tuple[int | None, npt.NDArray[np.bool_]]:
-    """The moment before which events are learnt from (None: all of them), and which these are."""
+def early_part(histories: Histories, share: float) -> tuple[int | None, Histories]:
+    """The oldest share of the events.
+
+    Returns:
+        The moment before which they lie (None: these are all), and the histories cut there;
+        users without an early event are left out.
+
+    Raises:
+        DataError: The share is below 1 and there is no clock, or nothing is that early.
+    """
     if share == 1:
-        return None, np.ones(histories.items.size, dtype=bool)
+        return None, histories
     if histories.times is None:
         raise DataError("train_share below 1 needs events with a clock; set it to 1.")
     until = int(np.quantile(histories.times, share, method="higher"))
-    return until, histories.times < until
+    early = np.append(0, np.cumsum(histories.times < until))
+    lengths = np.diff(early[histories.offsets])
+    rows = np.flatnonzero(lengths)
+    if not rows.size:
+        raise DataError(f"no training event is earlier than {until}; raise train_share.")
+    return until, histories.prefixes(rows, lengths[rows])

@@ -31,11 +31,13 @@ def co_occurrence_vectors(histories: Histories, dim: int) -> Float32:
     chosen.data[:] = 1.0  # an item chosen twice counts once
     lengths = np.sqrt(np.asarray(chosen.sum(axis=1))).ravel()
     scaled = chosen.multiply(1 / np.maximum(lengths, 1)[:, None]).tocsr()
-    rank = min(dim, n_items - 1, n_users - 1)
+    smaller = min(n_items, n_users)
+    if dim < smaller:
+        left, values, _ = svds(scaled, k=dim, v0=np.ones(smaller))
+    else:  # svds cannot give all of them
+        left, values, _ = np.linalg.svd(scaled.toarray(), full_matrices=False)
     vectors = np.zeros((n_items + 1, dim), dtype=np.float32)
-    if rank > 0:
-        left, values, _ = svds(scaled, k=rank, v0=np.ones(min(n_items, n_users)))
-        vectors[1:, :rank] = left * values
+    vectors[1:, : values.size] = left * values
     return unit_rows(vectors)
 
 
