@@ -120,7 +120,8 @@ class GateTable:
             row = connection.execute("SELECT users, gate FROM sums").fetchone()
         if row is None or row[0] == 0:
             return None
-        return (np.frombuffer(row[1]).reshape(self._shape) / row[0]).astype(np.float32)
+        total: Array = np.frombuffer(row[1]).reshape(self._shape) / row[0]
+        return total.astype(np.float32)
 
     def prior(self) -> Array | None:
         """What strangers get: the mean when :meth:`fix_prior` was last called, or None."""

@@ -323,7 +323,8 @@ class AdapterStore:
     def _centroid(self, number: int) -> Array:
         if self._centroids is None or number >= len(self._centroids):
             self._centroids = self.gates.centroids()
-        return self._centroids[number]
+        found: Array = self._centroids[number]
+        return found
 
 
 def _starts(length: int) -> range:

@@ -25,11 +25,8 @@ def list_command(
 ) -> None:
     """Show what a store was made for, how full it is, and its first users."""
     opened = _open(store)
-    rows = [
-        {"user": row.user, "version": row.version, "source": row.source, "time": row.time}
-        | {"centroid": row.centroid}
-        for row in opened.rows(limit)
-    ]
+    fields = ("user", "version", "source", "time", "centroid")
+    rows = [{name: getattr(row, name) for name in fields} for row in opened.rows(limit)]
     facts = {**opened.stats(), "bundle": opened.bundle.to_dict()}
     if as_json:
         print_json({**facts, "listed": rows})

@@ -88,8 +88,9 @@ class Asker:
         told = slice(first + start, first + stop)
         titles = self.events.titles(histories.items[told])
         likes = liked is not None and action == "like"
+        marks = liked[told].tolist() if liked is not None else []
         return self._template.render(
-            opinions=list(zip(titles, liked[told].tolist(), strict=True)) if likes else [],
+            opinions=list(zip(titles, marks, strict=True)) if likes else [],
             chosen=[] if likes else titles,
             action=action,
             title=self.events.facts.titles[item - 1],
