@@ -332,7 +332,7 @@ def test_what_does_not_fit_is_named():
         model.model(input_ids=ids)
     with pytest.raises(ConfigError, match="is gated already"):
         GatedLora(model.model, settings())
-    with pytest.raises(ConfigError, match="no layer .* is called 'q_porj'; did you mean 'q_proj'"):
+    with pytest.raises(ConfigError, match=r"no layer .* is called 'q_porj'; did you mean 'q_proj'"):
         GatedLora(base_model(), settings(target_modules=("q_porj",)))
     with pytest.raises(ConfigError, match="not a linear layer"):
         GatedLora(base_model(), settings(target_modules=("self_attn",)))
