@@ -9,7 +9,7 @@ with another token, named in its generation settings only, needs that token's te
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -20,8 +20,9 @@ from llmrec.inference.hf_adapters import HFAdapters
 from llmrec.inference.hf_batches import batches, in_halves
 from llmrec.inference.hf_forward import LOGITS_AT_ONCE, Forward
 from llmrec.inference.hf_generation import continue_batch
-from llmrec.inference.hf_loading import identity, load_model, width_and_context
+from llmrec.inference.hf_loading import identity, ids_of, load_model, width_and_context
 from llmrec.inference.hf_scoring import score_continuations, score_prompts
+from llmrec.inference.hf_tokenizer import HFTokens
 from llmrec.inference.limits import check_adapter, encodable, fitted
 from llmrec.inference.requests import GenerateRequest, ScoreRequest
 from llmrec.inference.results import Generation, Score, Scored
@@ -62,14 +63,39 @@ class HFLanguageModel:
         if token_budget is not None and token_budget < 1:
             raise ConfigError(f"token_budget is {token_budget}; expected at least 1.")
         name = str(name_or_folder)
-        model, self._tokens = load_model(name, device, dtype)
+        self._set_up(*load_model(name, device, dtype), name, token_budget)
+        for adapter, folder in (adapters or {}).items():
+            self.add_adapter(adapter, folder)
+
+    @classmethod
+    def of_network(
+        cls, network: Any, tokenizer: Any, name: str = "in-memory", token_budget: int | None = None
+    ) -> Self:
+        """Take a model that is in memory already, where it is and in its number format.
+
+        Args:
+            network: A causal language model of transformers; it is put into evaluation mode.
+            tokenizer: Its tokenizer.
+            name: What fingerprints and adapters call it.
+            token_budget: As for the class.
+
+        Raises:
+            ConfigError: As for the class.
+        """
+        made = cls.__new__(cls)
+        tokens = HFTokens(tokenizer, ids_of(network.config.eos_token_id))
+        made._set_up(network.eval(), tokens, name, token_budget)
+        return made
+
+    def _set_up(self, model: Any, tokens: HFTokens, name: str, token_budget: int | None) -> None:
+        if token_budget is not None and token_budget < 1:
+            raise ConfigError(f"token_budget is {token_budget}; expected at least 1.")
+        self._tokens = tokens
         self._vocab_size, self._context = width_and_context(model)
-        self._fingerprint = identity(name, model, self._tokens)
+        self._fingerprint = identity(name, model, tokens)
         self._forward = Forward(model, self._vocab_size)
         self._adapters = HFAdapters(model, name)
         self._budget = token_budget or _BUDGET.get(self._forward.device.type, _SMALL_BUDGET)
-        for adapter, folder in (adapters or {}).items():
-            self.add_adapter(adapter, folder)
 
     @property
     def fingerprint(self) -> dict[str, str]:

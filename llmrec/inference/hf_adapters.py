@@ -144,7 +144,10 @@ class HFAdapters:
                 f"a layer of type {type(layer).__name__} mixes the rows of a batch, so requests "
                 "with different adapters cannot share one; send one adapter per call."
             )
-        return found + ((x.to(down.dtype) @ down) @ up).to(found.dtype)
+        narrow = x.to(down.dtype) @ down
+        if down.dim() == 3 and found.dtype == up.dtype:
+            return found.baddbmm_(narrow, up)  # in one pass over what was found
+        return found.add_((narrow @ up).to(found.dtype))
 
     def _stacked(self, names: list[str | None]) -> dict[int, tuple[Tensor, Tensor]]:
         """Per layer the matrices of some adapters, ``[n, in, r]`` and ``[n, r, out]``.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import ConfigError
-from llmrec.inference.capture import Positions, capture, join, record_of_columns
+from llmrec.inference.capture import Positions, best_ids, capture, join, record_of_columns
 from llmrec.inference.signature import FLOOR
 
 
@@ -140,3 +140,19 @@ def test_damage_shows_in_the_actual_token(bad, k):
     logits[0, 3] = bad
     found = capture(logits, torch.tensor([1, 1]), k).actual_logprob
     assert torch.isfinite(found).tolist() == [False, True]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    width=st.integers(20, 900),
+    k=st.integers(1, 20),
+    levels=st.sampled_from([2, 5, 10**6]),
+)
+def test_the_best_in_two_steps_are_those_of_a_whole_sort(seed, width, k, levels):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(levels, (3, width), generator=generator).float() - 1
+    logits[0, width // 2 :] = -torch.inf
+    ids = best_ids(logits, k)
+    assert torch.equal(logits.gather(1, ids), logits.sort(dim=1, descending=True).values[:, :k])
+    assert all(len(set(row)) == k for row in ids.tolist())

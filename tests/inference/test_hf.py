@@ -232,3 +232,15 @@ def test_arguments_out_of_range(folder):
         HFLanguageModel(folder, device="cpu", dtype="float23")
     with pytest.raises(ConfigError, match="token_budget is 0"):
         HFLanguageModel(folder, device="cpu", token_budget=0)
+
+
+def test_a_model_in_memory_answers_as_its_folder_does(model, oracle):
+    network, tokenizer = oracle
+    held = HFLanguageModel.of_network(network, tokenizer, "base")
+    request = ScoreRequest("The film", ("was", " good"), logprobs=2)
+    here, there = held.score([request])[0], model.score([request])[0]
+    assert [text.logprob for text in here.texts] == [text.logprob for text in there.texts]
+    assert held.fingerprint["weights"] == model.fingerprint["weights"]
+    assert held.fingerprint["model"] == "base"
+    with pytest.raises(ConfigError, match="token_budget is 0"):
+        HFLanguageModel.of_network(network, tokenizer, token_budget=0)
