@@ -20,6 +20,7 @@ def labelled_signatures(
     k: int = 8,
     lengths: tuple[int, int] = (1, 12),
     contrast: float = 3.0,
+    width: int = VOCAB_SIZE,
     **about: Any,
 ) -> tuple[list[SignatureRecord], npt.NDArray[np.float32]]:
     """Draw records and labels, 1 for risk.
@@ -30,6 +31,7 @@ def labelled_signatures(
         k: Columns.
         lengths: Least and most positions.
         contrast: How much flatter the distribution at the wrong position is; 0 for no difference.
+        width: Tokens of the vocabulary.
         about: Further fields of the records.
     """
     rng = np.random.default_rng(seed)
@@ -40,7 +42,7 @@ def labelled_signatures(
         sharpness = rng.uniform(2.0, 4.0, size=(positions, 1))
         if label and positions:
             sharpness[rng.integers(positions)] /= 1 + contrast
-        logits = sharpness * rng.standard_normal((positions, VOCAB_SIZE))
+        logits = sharpness * rng.standard_normal((positions, width))
         records.append(record_of_logits(logits, rng, k, **about))
     return records, labels
 

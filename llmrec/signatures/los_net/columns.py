@@ -93,7 +93,7 @@ def columns_of(records: Sequence[SignatureRecord], k: int) -> Columns:
         chosen = np.flatnonzero(widths == width)
         alike = [records[int(i)] for i in chosen]
         rows = span_indices(offsets[chosen], np.diff(offsets)[chosen])
-        values = np.concatenate([record.topk_logprobs for record in alike]).astype(np.float32)
+        values = np.concatenate([record.topk_logprobs for record in alike], dtype=np.float32)
         received = np.concatenate([record.topk_valid for record in alike]) & (values > FLOOR)
         kept = min(int(width), k)
         logprobs[rows, :kept], valid[rows, :kept] = values[:, :kept], received[:, :kept]

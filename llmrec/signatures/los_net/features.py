@@ -14,7 +14,6 @@ normalising; a row of equal values is all 0. No input gives NaN.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from llmrec.errors import DataError
 from llmrec.inference.signature import FLOOR
@@ -69,32 +68,48 @@ def build_features(columns: Columns, normaliser: Normaliser) -> Features:
         DataError: ``full`` is asked for and the source gave no mean and deviation, or
             ``full_approx`` and it did not say how wide the vocabulary is.
     """
-    values, valid = columns.logprobs, columns.valid
-    mean, deviation = _moments(columns, normaliser)
+    received = topk_moments(columns.logprobs, columns.valid)
+    mean, deviation = received
+    if normaliser != "topk":
+        mean, deviation = _other_moments(columns, normaliser)
     scale = np.maximum(deviation, np.float32(_LEAST_DEVIATION))
-    normal = np.where(valid, (values - mean[:, None]) / scale[:, None], np.float32(0))
+    limit = np.float32(-FLOOR if normaliser == "none" else _LARGEST)
+    normal = columns.logprobs - mean[:, None]
+    normal /= scale[:, None]
+    np.clip(normal, -limit, limit, out=normal)
+    normal[~columns.valid] = 0
     missing = np.isnan(columns.actual)
-    actual = np.where(missing, mean, np.maximum(columns.actual, FLOOR))
-    actual = np.where(missing, np.float32(0), (actual - mean) / scale)
-    rank = np.where(columns.censored, valid.sum(axis=1), columns.rank)
-    channels = _channels(columns, missing)
-    limit = -FLOOR if normaliser == "none" else _LARGEST
+    known = np.where(missing, mean, np.maximum(columns.actual, FLOOR))
+    rank = np.where(columns.censored, columns.valid.sum(axis=1), columns.rank)
     return Features(
-        np.clip(normal, -limit, limit).astype(np.float32),
-        np.clip(actual, -limit, limit).astype(np.float32),
+        normal,
+        np.clip((known - mean) / scale, -limit, limit).astype(np.float32),
         rank.astype(np.int64),
         _scaled_rank(rank, columns.vocab_size),
-        channels,
+        _channels(columns, missing, received),
     )
 
 
-def _moments(columns: Columns, normaliser: Normaliser) -> tuple[FloatArray, FloatArray]:
-    """Mean and deviation of every row, ``[T]`` each."""
+def topk_moments(logprobs: FloatArray, valid: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and unbiased deviation of the valid values of each row; 0 where there are none.
+
+    >>> values, valid = np.array([[-1.0, -3.0, -100.0]]), np.array([[True, True, False]])
+    >>> [round(float(x[0]), 3) for x in topk_moments(values, valid)]
+    [-2.0, 1.414]
+    """
+    count = valid.sum(axis=1, dtype=np.float32)
+    mean = np.where(valid, logprobs, 0).sum(axis=1) / np.maximum(count, 1)
+    spread = logprobs - mean[:, None]
+    spread[~valid] = 0
+    variance = np.einsum("tk,tk->t", spread, spread) / np.maximum(count - 1, 1)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+
+
+def _other_moments(columns: Columns, normaliser: Normaliser) -> tuple[FloatArray, FloatArray]:
+    """Mean and deviation of every row that are not those of the values received, ``[T]`` each."""
     if normaliser == "none":
         zero = np.zeros(len(columns.logprobs), dtype=np.float32)
         return zero, zero + np.float32(1)
-    if normaliser == "topk":
-        return topk_moments(columns.logprobs, columns.valid)
     if normaliser == "full_approx":
         return _approximate_moments(columns)
     absent = np.isnan(columns.row_mean) | np.isnan(columns.row_std)
@@ -106,20 +121,6 @@ def _moments(columns: Columns, normaliser: Normaliser) -> tuple[FloatArray, Floa
             "normaliser=topk, or score with normaliser='full_approx'."
         )
     return columns.row_mean, columns.row_std
-
-
-def topk_moments(logprobs: FloatArray, valid: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and unbiased deviation of the valid values of each row; 0 where there are none.
-
-    >>> values, valid = np.array([[-1.0, -3.0, -100.0]]), np.array([[True, True, False]])
-    >>> [round(float(x[0]), 3) for x in topk_moments(values, valid)]
-    [-2.0, 1.414]
-    """
-    count = valid.sum(axis=1)
-    mean = np.where(valid, logprobs, 0).sum(axis=1) / np.maximum(count, 1)
-    spread = np.where(valid, logprobs - mean[:, None], 0)
-    variance = np.square(spread).sum(axis=1) / np.maximum(count - 1, 1)
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
 def _approximate_moments(columns: Columns) -> tuple[FloatArray, FloatArray]:
@@ -147,20 +148,21 @@ def _scaled_rank(rank: IntArray, vocab_size: IntArray) -> FloatArray:
     return np.asarray(2 * (0.5 - np.minimum(share, 1.0)), dtype=np.float32)
 
 
-def _channels(columns: Columns, missing: npt.NDArray[np.bool_]) -> FloatArray:
+def _channels(
+    columns: Columns, missing: BoolArray, moments: tuple[FloatArray, FloatArray]
+) -> FloatArray:
     values, valid = columns.logprobs, columns.valid
-    mean, deviation = topk_moments(values, valid)
     best = np.where(valid[:, 0], values[:, 0], np.float32(0))
     probability = np.exp(best)
     # one value alone has no runner-up: what is left stands for it
     second = columns.tail
     if values.shape[1] > 1:
         second = np.where(valid[:, 1], values[:, 1], second)
-    tail_term = np.exp(columns.tail) * columns.tail
-    entropy = -np.where(valid, np.exp(values) * values, 0).sum(axis=1) - tail_term
+    # values at the floor add nothing: exp(-100) is 0 as far as float32 is concerned
+    entropy = -np.einsum("tk,tk->t", np.exp(values), values) - np.exp(columns.tail) * columns.tail
     found = {
-        "mean": mean,
-        "deviation": deviation,
+        "mean": moments[0],
+        "deviation": moments[1],
         "tail_logmass": columns.tail,
         "best_logprob": best,
         "best_probability": probability,

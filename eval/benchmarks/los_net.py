@@ -1,0 +1,105 @@
+"""Time LOS-Net: answers scored per second on one core, and one more token of a stream.
+
+Usage: ``python eval/benchmarks/los_net.py``. Answers have 100 positions of K = 100 values, the
+network is the default one (width 128, one layer); weights are random, which costs the same as
+trained ones. Records are scored from memory to risks, making features included. ``int8`` runs the
+quantised ONNX file.
+
+The operations needed per position are the projection of K values to half the width, the extra
+channels, and the scores and the mixing of every head; the rest happens once per answer. The share
+is those operations at the measured matrix-product rate of one thread, over our time.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ceiling
+import numpy as np
+import record
+import torch
+
+from llmrec.evaluation.metrics.pairs import auc
+from llmrec.inference.signature import SignatureRecord
+from llmrec.signatures.los_net import LOSNet
+from llmrec.signatures.los_net.export import OnnxLOSNet, export_onnx
+from llmrec.signatures.los_net.features import CHANNELS
+from llmrec.signatures.los_net.streaming import RiskStream, split_positions
+from llmrec.testing.signatures import labelled_signatures
+
+_ANSWERS, _POSITIONS, _K, _REPEATS = 2000, 100, 100, 5
+
+
+def needed_flops(answers: int, positions: int, k: int, width: int, heads: int) -> float:
+    """Operations of scoring with one layer, read at its first state.
+
+    >>> needed_flops(1, 1, 100, 128, 8) == 2 * (100 * 64 + 12 * 128 + 2 * 8 * 128 + 7 * 128**2)
+    True
+    """
+    position = k * width // 2 + len(CHANNELS) * width + 2 * heads * width
+    once = 7 * width * width  # query twice, value, output, and three more of the same size
+    return 2.0 * answers * (positions * position + once)
+
+
+def measure() -> list[Path]:
+    """Measure and write ``los_net_scoring``, ``los_net_scoring_int8`` and ``los_net_stream``."""
+    torch.set_num_threads(1)
+    records, labels = _answers()
+    training = {"epochs": 3, "learning_rate": 1e-3}
+    model = LOSNet(k=_K, training=training).fit(records[:500], labels[:500])
+    rate = ceiling.measure(1)["matmul"]["float32"]
+    needed = needed_flops(_ANSWERS, _POSITIONS, _K, model.config.hidden, model.config.heads)
+    setting = {"answers": _ANSWERS, "positions": _POSITIONS, "k": _K, "threads": 1}
+    exact = auc(labels, model.predict_risk(records))
+    with tempfile.TemporaryDirectory() as folder:
+        scorer = OnnxLOSNet(export_onnx(model, Path(folder) / "model.onnx", int8=True))
+        lost = exact - auc(labels, scorer.predict_risk(records))
+        whole = _seconds(lambda: model.predict_risk(records))
+        quantised = _seconds(lambda: scorer.predict_risk(records))
+    stream = _stream_seconds(model, records[0])
+    share = needed / max(rate.values()) / float(np.median(whole))
+    details = {"needed_flops": needed, "matmul_flops": rate}
+    return [
+        record.write_benchmark(
+            "los_net_scoring", {**setting, "precision": "float32"}, whole,
+            ceiling_share=share, details={**details, "per_second": _ANSWERS / np.median(whole)},
+        ),
+        record.write_benchmark(
+            "los_net_scoring_int8", {**setting, "precision": "int8 (onnxruntime)"}, quantised,
+            details={"auc_lost": lost, "per_second": _ANSWERS / np.median(quantised)},
+        ),
+        record.write_benchmark("los_net_stream", {**setting, "answers": 1}, stream),
+    ]  # fmt: skip
+
+
+def _answers() -> tuple[list[SignatureRecord], np.ndarray]:
+    lengths = (_POSITIONS, _POSITIONS)
+    return labelled_signatures(_ANSWERS, seed=0, k=_K, lengths=lengths, width=2 * _K)
+
+
+def _seconds(job: Callable[[], object]) -> list[float]:
+    job()
+    found = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        job()
+        found.append(time.perf_counter() - started)
+    return found
+
+
+def _stream_seconds(model: LOSNet, answer: SignatureRecord) -> list[float]:
+    """Seconds per token, one number per pass over the answer."""
+    positions = split_positions(answer)
+
+    def passes() -> None:
+        stream = RiskStream(model)
+        for position in positions:
+            stream.push(position)
+
+    return [seconds / len(positions) for seconds in _seconds(passes)]
+
+
+if __name__ == "__main__":
+    for path in measure():
+        print(path)
