@@ -1,8 +1,9 @@
 """Entry of ``make bench``: measure our own speed and write it to ``eval/results/benchmarks``.
 
 Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [contrast] [trie_beam]
-[semantic_ids] [large]``; without names, all but the last two, which need minutes, and ``large``
-also gigabytes. Comparison with other libraries is ``peers.py``, neighbour search ``retrieval.py``.
+[semantic_ids] [inference] [large]``; without names, all but the last three, which need minutes, and
+``large`` also gigabytes. Comparison with other libraries is ``peers.py``, neighbour search
+``retrieval.py``.
 """
 
 import argparse
@@ -52,6 +53,12 @@ def _semantic_ids() -> list[Path]:
     return semantic_ids.measure()
 
 
+def _inference() -> list[Path]:
+    import inference
+
+    return inference.measure()
+
+
 BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "startup": _startup,
     "epoch": _epoch,
@@ -59,10 +66,11 @@ BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "contrast": _contrast,
     "trie_beam": _trie_beam,
     "semantic_ids": _semantic_ids,
+    "inference": _inference,
     "large": _large,
 }
 
-LONG = ("semantic_ids", "large")
+LONG = ("semantic_ids", "inference", "large")
 
 
 def main() -> None:
