@@ -4,7 +4,7 @@ Only signatures live here; any class with these methods takes part, whether or n
 module imports nothing heavy at run time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmrec.data.vocabulary import Vocabulary
     from llmrec.inference.requests import GenerateRequest, ScoreRequest
     from llmrec.inference.results import Generation, Score
+    from llmrec.inference.signature import SignatureRecord
 
     FloatArray = npt.NDArray[np.float32]
     Users = Iterable[str] | Iterable[int] | pl.Series | Histories
@@ -151,4 +152,55 @@ class LanguageModel(Protocol):
 
     def score(self, requests: "Sequence[ScoreRequest]") -> "list[Score]":
         """Score continuations, or prompts themselves: one result per request, in their order."""
+        ...
+
+
+@runtime_checkable
+class RiskScorer(Protocol):
+    """Something that learns from labelled signatures which of them are risky; 1 means risk."""
+
+    def fit(
+        self,
+        records: "Sequence[SignatureRecord]",
+        labels: "npt.ArrayLike",
+        groups: Sequence[Hashable] | None = None,
+    ) -> Self:
+        """Learn from records with labels; records of one group belong together."""
+        ...
+
+    def predict_risk(self, records: "Sequence[SignatureRecord]") -> "FloatArray":
+        """Say how risky records are: ``[n]``, higher for more risk."""
+        ...
+
+
+@runtime_checkable
+class Guarantee(Protocol):
+    """What may be promised about the answers whose risk is not above a threshold."""
+
+    @property
+    def threshold(self) -> float | None:
+        """The largest risk that is answered; None where nothing can be promised."""
+        ...
+
+    @property
+    def sentence(self) -> str:
+        """The promise, under which assumption and with which certainty, or why there is none."""
+        ...
+
+
+@runtime_checkable
+class RiskModel(RiskScorer, Protocol):
+    """A scorer whose risks are probabilities, and which knows what it may promise."""
+
+    def calibrate(
+        self,
+        records: "Sequence[SignatureRecord]",
+        labels: "npt.ArrayLike",
+        groups: Sequence[Hashable] | None = None,
+    ) -> Self:
+        """Turn scores into probabilities, by records that were used for nothing else."""
+        ...
+
+    def guarantee(self, alpha: float, delta: float = 0.05) -> Guarantee:
+        """Choose the threshold up to which at most a share ``alpha`` of answers is wrong."""
         ...

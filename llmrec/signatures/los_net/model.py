@@ -42,7 +42,7 @@ Labelled = tuple[Records, npt.ArrayLike]
 
 
 class LOSNet:
-    """A detector that learns from output signatures; a :class:`~llmrec.contracts.RiskModel`.
+    """A detector that learns from output signatures; a :class:`~llmrec.contracts.RiskScorer`.
 
     Args:
         config: Settings, or None to give them as keyword arguments.
