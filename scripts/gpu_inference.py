@@ -3,18 +3,20 @@
     python scripts/gpu_inference.py                          # 1B and 8B, bfloat16, the first GPU
     python scripts/gpu_inference.py --shapes 1b --output one.json
     python scripts/gpu_inference.py --tiny --device cpu      # to see that it runs
+    python eval/benchmarks/gpu_inference.py one.json         # afterwards: into eval/results
 
 What such models say means nothing; the time it takes is that of trained ones. Nothing is downloaded
 and vLLM is not needed. Operations are counted by formula (llmrec.testing.sized_llama) and divided
 by the best measured rate of a large matrix product in the same number format. A first, smaller
-call is not timed. The result is printed, and written after every model when --output is given.
+call is not timed. The result is printed; with --output it is written after every job, so that what
+was measured stays when time runs out, and --seconds makes jobs repeat less near the end.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec.errors import ConfigError, LlmrecError
+from llmrec.runs.environment import source_commit
 from llmrec.storage import write_json
 from llmrec.testing.sized_llama import (
     LlamaShape,
@@ -42,7 +45,7 @@ SHAPES = {
     "tiny": LlamaShape(64, 128, 2, 2, 1, vocab_size=512, context=256, head_dim=32),
 }
 # prompts to score and their tokens; prompts to continue, their tokens, and those of an answer
-WORK = {"full": (512, 512, 128, 128, 128), "tiny": (8, 24, 4, 8, 6)}
+WORK = {"1b": (512, 512, 128, 128, 128), "8b": (128, 512, 128, 128, 128), "tiny": (8, 24, 4, 8, 6)}
 K, REPEATS, SEED = 20, 3, 0
 
 
@@ -53,19 +56,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], help="default: bfloat16")
     parser.add_argument("--output", type=Path, help="a JSON file")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="repeat nothing after so long"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Read the arguments and measure."""
     arguments = parse_arguments()
+    until = time.monotonic() + arguments.seconds
     import torch
 
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("there is no GPU here; try --tiny --device cpu.")
     dtype = getattr(torch, arguments.dtype or "bfloat16")
-    work = WORK["tiny" if arguments.tiny else "full"]
 
     # ---- the ceiling ----
     rate = matmul_rate(device, dtype, 256 if arguments.tiny else 8192)
@@ -75,12 +81,18 @@ def main() -> None:
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "matmul_tflops": rate / 1e12,
+        "commit": source_commit() or "uncommitted",
         "models": {},
     }
     for name in ["tiny"] if arguments.tiny else arguments.shapes:
-        found["models"][name] = measure(SHAPES[name], device, dtype, rate, work)
-        if arguments.output:
-            write_json(arguments.output, found)
+        if time.monotonic() > until:
+            break
+        model: dict[str, Any] = {"weights": SHAPES[name].weights, "jobs": {}}
+        found["models"][name] = model
+        for job, figures in measure(SHAPES[name], device, dtype, rate, WORK[name], until):
+            model["jobs"][job] = figures
+            if arguments.output:
+                write_json(arguments.output, found)
     print(json.dumps(found, indent=2))
 
 
@@ -90,8 +102,9 @@ def measure(
     dtype: "torch.dtype",
     rate: float,
     work: tuple[int, int, int, int, int],
-) -> dict[str, Any]:
-    """Tokens per second, share of the matrix rate and peak memory of one model."""
+    until: float,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Tokens per second, share of the matrix rate and peak memory of each job of a model."""
     import torch
 
     from llmrec.inference.requests import Decoding, GenerateRequest, ScoreRequest
@@ -106,8 +119,9 @@ def measure(
         ScoreRequest(random_text(length, shape.vocab_size, rng), (one,)) for _ in range(texts)
     ]
     flops = shape.forward_flops(texts * length, texts * pairs_behind(0, length), texts)
-    found: dict[str, Any] = {"weights": shape.weights}
-    found["score"] = timed(model.score, scores, texts * length, flops, rate, device)
+    sizes: dict[str, int] = {"prompt_tokens": length, "continuation_tokens": 1}
+    figures = timed(model.score, scores, texts * length, flops, rate, device, until)
+    yield "score", sizes | figures
 
     # ---- generate: answers of full length, without and with a record ----
     asked = [random_text(prompt, shape.vocab_size, rng) for _ in range(prompts)]
@@ -115,13 +129,14 @@ def measure(
     fed = prompts * (prompt + answer - 1)
     pairs = prompts * pairs_behind(0, prompt + answer - 1)
     flops = shape.forward_flops(fed, pairs, prompts * answer)
+    sizes = {"prompt_tokens": prompt, "answer_tokens": answer}
     for name, k in (("generate", 0), (f"generate_k{K}", K)):
         requests = [GenerateRequest(text, decoding, logprobs=k) for text in asked]
-        found[name] = timed(model.generate, requests, prompts * answer, flops, rate, device)
+        figures = timed(model.generate, requests, prompts * answer, flops, rate, device, until)
+        yield name, sizes | figures
     del model
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return found
 
 
 def random_model(
@@ -151,7 +166,8 @@ def timed(
     flops: float,
     rate: float,
     device: "torch.device",
-) -> dict[str, float]:
+    until: float,
+) -> dict[str, Any]:
     """Ask all requests a few times; the median counts, and the most memory of any time."""
     import torch
 
@@ -159,8 +175,8 @@ def timed(
     ask(requests[: max(1, len(requests) // 8)])
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    seconds = []
-    for _ in range(REPEATS):
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < REPEATS and time.monotonic() < until):
         started = time.perf_counter()
         answers = ask(requests)  # results are in main memory, so the GPU is done
         seconds.append(time.perf_counter() - started)
@@ -169,7 +185,7 @@ def timed(
     return {
         "requests": len(requests),
         "tokens": tokens,
-        "seconds": median(seconds),
+        "seconds": seconds,
         "tokens_per_second": tokens / median(seconds),
         "share_of_matmul": flops / median(seconds) / rate,
         "peak_gib": torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else 0.0,
