@@ -31,6 +31,17 @@ class OneRecConfig(BaseModel):
         description="What is encoded of an item: title, brand, category and description,"
         " or the title alone.",
     )
+    semantic_ids: str | None = Field(
+        None,
+        description="IDs that are there already: a folder of 'llmrec items tokenize', also under "
+        "LLMREC_HOME/semantic-ids, or DATA SET/FILE with published ones. None fits a tokeniser.",
+    )
+    behaviour: float = Field(
+        0.0,
+        ge=0,
+        description="Weight, beside texts, of vectors of which items follow one another in "
+        "training; 0 tokenises texts alone.",
+    )
     generator: GeneratorConfig = Field(GeneratorConfig(), description="The network.")
     sessions: SessionRule = Field(
         SessionRule(),

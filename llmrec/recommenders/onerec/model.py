@@ -16,22 +16,21 @@ import torch
 
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
-from llmrec.data.named import cache_home
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
-from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.candidates import allowed_items, recommendation_frame
-from llmrec.recommenders.item_texts import embed_items, item_texts
 from llmrec.recommenders.onerec.beam import top_items
 from llmrec.recommenders.onerec.config import OneRecConfig
+from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import session_spans
 from llmrec.recommenders.onerec.serving import candidate_scores, search
-from llmrec.recommenders.onerec.tokenizer.fitting import fit_semantic_ids
+from llmrec.recommenders.onerec.sources import semantic_ids_of
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.validation import beam_metrics
 from llmrec.retrieval.vectors import TextVectors
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
@@ -196,9 +195,10 @@ class OneRec(BaseRecommender[OneRecConfig]):
         config = self.config
         ids = self._semantic_ids(train)
         seed_everything(config.training.seed)
-        generator = Generator(config.generator, torch.from_numpy(ids.codes).long(), ids.sizes)
+        generator = make_generator(config.generator, torch.from_numpy(ids.codes).long(), ids.sizes)
         source = self._rows(train, ids.levels)
-        self._generator, self._trie = generator, ids.trie
+        trie = ids.trie.to(_device())
+        self._generator, self._trie = generator, trie
         self._popularity = ids.popularity
         self.details["semantic_ids"] = {"fingerprint": ids.fingerprint, **dict(ids.details)}
         validate = None
@@ -206,7 +206,8 @@ class OneRec(BaseRecommender[OneRecConfig]):
             metrics, filtered = [config.training.metric], config.validation_filters_seen
 
             def validate() -> Mapping[str, float]:
-                return ranking_metrics(self._score_catalog, valid, metrics, filtered)
+                network = self._network()
+                return beam_metrics(network, trie, valid, metrics, config.beam, filtered)
 
         settings = config.model_dump(mode="json", exclude={"training"})
         settings["semantic_ids"] = ids.fingerprint
@@ -215,30 +216,15 @@ class OneRec(BaseRecommender[OneRecConfig]):
         self._move_to_device()
 
     def _semantic_ids(self, train: Histories) -> SemanticIds:
-        """IDs of the training catalogue: those given, or fitted on its texts."""
-        if self._ids is not None:
-            self._ids.require(train.vocabulary)
-            return self._ids
-        vectors = self._vectors
-        if vectors is None:
-            if self._catalog is None:
-                raise ConfigError(
-                    "onerec needs to know the items: call use_catalog(dataset.catalog), "
-                    "use_vectors(vectors) or use_semantic_ids(ids) before fit."
-                )
-            written = item_texts(self._catalog, self.config.item_text)
-            vectors = embed_items(
-                written,
-                self._catalog.vocabulary,
-                self.config.text_encoder,
-                cache_home() / "text-vectors",
-            )
-        vectors.require(train.vocabulary)
-        return fit_semantic_ids(vectors, train, self.config.tokenizer)
+        """IDs of the training catalogue: those given, or as the settings say."""
+        if self._ids is None:
+            return semantic_ids_of(self.config, train, self._catalog, self._vectors)
+        self._ids.require(train.vocabulary)
+        return self._ids
 
     def _rows(self, train: Histories, levels: int) -> BatchSource:
         config = self.config.generator
-        if config.form == "decoder":
+        if config.form != "encoder_decoder":
             return SequenceRows(train, config.history, levels)
         spans = session_spans(train, self.config.sessions, config.session)
         return SessionRows(train, spans, config.history, levels)
@@ -260,10 +246,9 @@ class OneRec(BaseRecommender[OneRecConfig]):
         return self._generator.eval()
 
     def _move_to_device(self) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network().to(device)
+        self._network().to(_device())
         assert self._trie is not None
-        self._trie = self._trie.to(device)
+        self._trie = self._trie.to(_device())
 
     def _state(self) -> dict[str, npt.NDArray[Any]]:
         weights = self._network().state_dict()
@@ -275,11 +260,15 @@ class OneRec(BaseRecommender[OneRecConfig]):
         self._popularity = weights.pop(_POPULARITY)
         codes = weights["codes"][1:]
         sizes = tuple(weights[f"heads.{level}.bias"].shape[0] for level in range(codes.shape[1]))
-        generator = Generator(self.config.generator, torch.from_numpy(codes), sizes)
+        generator = make_generator(self.config.generator, torch.from_numpy(codes), sizes)
         generator.load_state_dict({name: torch.from_numpy(v) for name, v in weights.items()})
         self._generator = generator
         self._trie = Trie.build(codes, sizes, order=-self._popularity)
         self._move_to_device()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _unseen(histories: Histories) -> Any:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from llmrec.data.histories import Histories
 from llmrec.recommenders.onerec.beam import BeamLists, beam_search
+from llmrec.recommenders.onerec.generator.forms import search_steps
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import padded
-from llmrec.recommenders.onerec.generator.steps import GeneratorSteps
 from llmrec.recommenders.onerec.limits import Exclusions, Limits
 from llmrec.recommenders.onerec.trie import Trie
 
@@ -59,7 +59,7 @@ def search(
     """
     if allowed is not None:
         trie = trie.restrict(allowed)
-    steps = GeneratorSteps(generator)
+    steps = search_steps(generator)
     for start in range(0, len(histories), _USERS_AT_ONCE):
         block = histories.block(start, start + _USERS_AT_ONCE)
         limits: Limits | None = None
@@ -91,7 +91,7 @@ def candidate_scores(
     Returns:
         ``[n, C]`` float32.
     """
-    steps = GeneratorSteps(generator)
+    steps = search_steps(generator)
     scores = np.empty(codes.shape, dtype=np.float32)
     device = generator.codes.device
     for start in range(0, len(histories), _USERS_AT_ONCE):

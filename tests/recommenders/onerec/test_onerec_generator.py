@@ -11,8 +11,9 @@ from llmrec.recommenders.onerec.beam import beam_search
 from llmrec.recommenders.onerec.generator.attention import Attention
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
 from llmrec.recommenders.onerec.generator.experts import Experts
-from llmrec.recommenders.onerec.generator.network import Generator, SessionBatch
-from llmrec.recommenders.onerec.generator.steps import GeneratorSteps
+from llmrec.recommenders.onerec.generator.forms import make_generator as make_generator_of
+from llmrec.recommenders.onerec.generator.forms import search_steps
+from llmrec.recommenders.onerec.generator.network import SessionBatch
 from llmrec.recommenders.onerec.trie import Trie
 
 SIZES = (4, 3, 5)
@@ -20,6 +21,8 @@ N_ITEMS = 9
 FORMS = {
     "encoder-decoder": {"form": "encoder_decoder"},
     "decoder": {"form": "decoder"},
+    "items": {"form": "item_decoder", "item_vectors": True},
+    "items with experts": {"form": "item_decoder", "writer_layers": 2, "experts": 3},
     "experts": {"form": "encoder_decoder", "experts": 3, "experts_per_token": 2},
     "decoder with experts": {"form": "decoder", "experts": 3, "experts_per_token": 1},
 }
@@ -39,7 +42,7 @@ def make_generator(seed=0, session=3, **options):
     config = GeneratorConfig(
         dim=8, heads=2, feed_forward=12, expert_width=6, history=5, session=session, **options
     )
-    return Generator(config, torch.from_numpy(CODES), SIZES)
+    return make_generator_of(config, torch.from_numpy(CODES), SIZES)
 
 
 def of_lists(rows):
@@ -73,7 +76,7 @@ def test_a_full_search_scores_every_list_as_teacher_forcing_does(form, items):
     generator = make_generator(**FORMS[form]).eval()
     trie = Trie.build(CODES, SIZES)
     histories = [[1, 2, 3], [4], [5, 6, 7, 8, 1]]
-    steps = GeneratorSteps(generator)
+    steps = search_steps(generator)
     possible = list(itertools.permutations(range(1, N_ITEMS + 1), items))
     found = beam_search(
         steps, steps.begin(of_lists(histories)), trie, users=3, width=len(possible) + 3, items=items

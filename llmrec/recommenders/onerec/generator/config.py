@@ -10,19 +10,27 @@ class GeneratorConfig(BaseModel):
 
     The defaults are small enough for a CPU. ``encoder_decoder`` is the form of the paper (OneRec,
     arXiv 2502.18965, section 3.2); ``decoder`` reads and writes one sequence and learns from every
-    item of it, at a fraction of the cost per target.
+    item of it, at a fraction of the cost per target; ``item_decoder`` does so with one token per
+    item and small layers that write its codes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    form: Literal["encoder_decoder", "decoder"] = Field(
+    form: Literal["encoder_decoder", "decoder", "item_decoder"] = Field(
         "encoder_decoder",
-        description="encoder_decoder: history encoded, session written; decoder: one sequence.",
+        description="encoder_decoder: history encoded, session written; decoder: one sequence of "
+        "codes; item_decoder: one sequence of items, whose codes are written by further layers.",
     )
     dim: int = Field(64, ge=2, description="Width of hidden states.")
     heads: int = Field(4, ge=1, description="Attention heads; must divide dim.")
     encoder_layers: int = Field(2, ge=1, description="Layers that read the history.")
     decoder_layers: int = Field(2, ge=1, description="Layers that write.")
+    writer_layers: int = Field(
+        1, ge=1, description="Of item_decoder: layers that write the codes of an item."
+    )
+    item_vectors: bool = Field(
+        False, description="Of item_decoder: a learnt vector per item of the history, too."
+    )
     feed_forward: int = Field(128, ge=1, description="Hidden width of a dense feed-forward layer.")
     experts: int = Field(
         0, ge=0, description="Experts of every decoder layer; 0 for a dense layer."

@@ -7,6 +7,7 @@ codes (1-based, 0 for padding) and a table of their semantic IDs; it knows no id
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -40,12 +41,18 @@ class SessionBatch:
     @property
     def n_targets(self) -> int:
         """Number of loss terms."""
-        return int(self.learn.sum()) * self.levels
+        return len(self.learn_at) * self.levels
+
+    @cached_property
+    def learn_at(self) -> Tensor:
+        """``[n]`` int64 places of the items that carry loss in the flattened sessions."""
+        return self.learn.flatten().nonzero().squeeze(1)
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on another device."""
-        for name in ("history", "session", "learn"):
-            object.__setattr__(self, name, getattr(self, name).to(device, non_blocking=True))
+        """The same batch on another device; what carries loss is looked up before it moves."""
+        for name in ("learn_at", "history", "session", "learn"):
+            moved = getattr(self, name).to(device, non_blocking=True)
+            object.__setattr__(self, name, moved)
         return self
 
 
@@ -84,7 +91,7 @@ class Generator(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.output_norm = nn.RMSNorm(dim)
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in self.sizes)
-        self.apply(_initialise)
+        self.apply(self._initialise)
 
     @property
     def levels(self) -> int:
@@ -93,8 +100,7 @@ class Generator(nn.Module):
 
     def forward(self, batch: SessionBatch) -> Tensor:
         """Cross-entropy summed over the codes of the items that carry loss, a scalar."""
-        hidden = self._written(batch)[batch.learn]
-        targets = self.codes[batch.session[batch.learn]]
+        hidden, targets = self._learnt(batch)
         losses = [
             functional.cross_entropy(head(hidden[:, level]).float(), targets[:, level])
             for level, head in enumerate(self.heads)
@@ -168,6 +174,12 @@ class Generator(nn.Module):
         shares = torch.stack([load / load.mean().clamp_min(1.0) for load in loads])
         return {"expert_load_max": float(shares.max()), "expert_load_min": float(shares.min())}
 
+    def _learnt(self, batch: SessionBatch) -> tuple[Tensor, Tensor]:
+        """States that predict codes, and the codes, of items with loss: ``[n, levels, d]``."""
+        items = batch.session.flatten().index_select(0, batch.learn_at)
+        hidden = self._written(batch).flatten(0, 1).index_select(0, batch.learn_at)
+        return hidden, self.codes[items]
+
     def _written(self, batch: SessionBatch) -> Tensor:
         """States that predict codes, ``[rows, m, levels, d]``."""
         session = batch.session
@@ -186,6 +198,15 @@ class Generator(nn.Module):
         """``[rows, n]`` item codes to ``[rows, n, levels, d]``."""
         result: Tensor = self.code_vectors(self.codes[items] + self.first)
         return result
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=_EMBEDDING_STD)
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 class EncoderLayer(nn.Module):
@@ -220,9 +241,9 @@ class DecoderLayer(nn.Module):
         self.feed = _feed_forward(config)
 
     def forward(
-        self, states: Tensor, real: Tensor, memory: Tensor | None, mask: Tensor | None
+        self, states: Tensor, real: Tensor | None, memory: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """``[rows, t, d]`` with a mask ``[rows, t]`` of tokens, to the same shape."""
+        """``[rows, t, d]`` with a mask ``[rows, t]`` of tokens, or None, to the same shape."""
         normed = self.norm(states)
         states = states + self.attention(normed, normed, causal=True)
         if memory is not None:
@@ -264,8 +285,14 @@ class DecoderLayer(nn.Module):
         return states + fed.view(users, beams, dim), new
 
 
-def at_tokens(feed: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
-    """Apply a layer of ``[tokens, d]`` to the tokens of ``[rows, t, d]``; zeros elsewhere."""
+def at_tokens(feed: nn.Module, states: Tensor, mask: Tensor | None) -> Tensor:
+    """Apply a layer of ``[tokens, d]`` to the tokens of ``[rows, t, d]``; anything elsewhere.
+
+    On a GPU a dense layer runs over padding too: looking for tokens would wait for the device.
+    """
+    if mask is None or (states.is_cuda and isinstance(feed, SwiGLU)):
+        everywhere: Tensor = feed(states.flatten(0, 1))
+        return everywhere.view(states.shape)
     flat = mask.flatten().nonzero().squeeze(1)
     values = feed(states.flatten(0, 1).index_select(0, flat))
     grid = torch.zeros_like(states.flatten(0, 1)).index_copy(0, flat, values)
@@ -284,12 +311,3 @@ def _feed_forward(config: GeneratorConfig) -> nn.Module:
         config.balance_rate,
         config.dropout,
     )
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=_EMBEDDING_STD)
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=module.in_features**-0.5)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

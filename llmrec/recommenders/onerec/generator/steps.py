@@ -45,7 +45,7 @@ class GeneratorSteps:
         generator = self._generator
         if generator.recency is not None:
             memory, mask = generator.encode(history)
-            shared = [_layer(layer).cross.key_values(memory) for layer in generator.decoder]
+            shared = [as_layer(layer).cross.key_values(memory) for layer in generator.decoder]
             return GeneratorState(shared, mask, torch.zeros_like(history[:, 0]))
         mask = (history > 0)[:, :, None].expand(-1, -1, generator.levels + 1).flatten(1)
         return GeneratorState(self._read(history, mask), mask, (history > 0).sum(1))
@@ -58,7 +58,7 @@ class GeneratorSteps:
         generator = self._generator
         hidden = None
         if codes is not None and parents is not None:
-            state.own = [_reordered(own, parents) for own in state.own]
+            state.own = [reordered(own, parents) for own in state.own]
             last = generator.levels - 1 if level == 0 else level - 1
             place = (state.place + state.items - 1)[:, None].expand_as(codes)
             hidden = self._feed(state, generator.written_vectors(last, codes, place))
@@ -75,7 +75,7 @@ class GeneratorSteps:
         own: list[KeyValue | None] = list(state.own) or [None] * len(state.shared)
         written = []
         for layer, shared, before in zip(self._generator.decoder, state.shared, own, strict=True):
-            vectors, after = _layer(layer).step(vectors, shared, state.mask, before)
+            vectors, after = as_layer(layer).step(vectors, shared, state.mask, before)
             written.append(after)
         state.own = written
         return vectors
@@ -84,18 +84,19 @@ class GeneratorSteps:
         """Keys and values of the history in every layer of a generator without encoder."""
         states, found = self._generator.item_vectors(history), []
         for module in self._generator.decoder:
-            layer = _layer(module)
+            layer = as_layer(module)
             found.append(layer.attention.key_values(layer.norm(states)))
             states = layer(states, mask, None, None)
         return found
 
 
-def _layer(module: torch.nn.Module) -> DecoderLayer:
+def as_layer(module: torch.nn.Module) -> DecoderLayer:
+    """A layer of a module list, as what it is."""
     assert isinstance(module, DecoderLayer)
     return module
 
 
-def _reordered(own: KeyValue, parents: Tensor) -> KeyValue:
+def reordered(own: KeyValue, parents: Tensor) -> KeyValue:
     """What the parents of the beams have written, ``[users, beams, heads, t, width]``."""
     rows = torch.arange(len(parents), device=parents.device)[:, None]
     return KeyValue(own.keys[rows, parents], own.values[rows, parents])
