@@ -33,6 +33,12 @@ def tokenize(
     vectors: Annotated[
         Path | None, typer.Option(help="Vectors saved by TextVectors instead of an encoder's.")
     ] = None,
+    behaviour: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Weight of which items follow one another in training, beside vectors."
+        ),
+    ] = 0.0,
     override: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +46,9 @@ def tokenize(
     from llmrec.recommenders.onerec.tokenizer.report import write_semantic_id_report
     from llmrec.storage import write_json
 
-    ids, quality, titles, facts = _tokenized(task, encoder, text, vectors, override or [])
+    ids, quality, titles, facts = _tokenized(
+        task, encoder, text, vectors, behaviour, override or []
+    )
     ids.save(output, titles)
     write_json(output / "quality.json", quality)
     page = write_semantic_id_report(
@@ -58,13 +66,19 @@ def tokenize(
 
 
 def _tokenized(
-    task: str, encoder: str, text: str, vectors: Path | None, changes: list[str]
+    task: str,
+    encoder: str,
+    text: str,
+    vectors: Path | None,
+    behaviour: float,
+    changes: list[str],
 ) -> tuple[Any, dict[str, Any], Any, dict[str, object]]:
     """IDs, quality, titles, and what is told of them."""
     from llmrec.data.named import cache_home, load_dataset
     from llmrec.errors import ConfigError
     from llmrec.evaluation.tasks import load_task
     from llmrec.recommenders.item_texts import embed_items, item_texts
+    from llmrec.recommenders.onerec.tokenizer.behaviour import with_behaviour
     from llmrec.recommenders.onerec.tokenizer.fitting import fit_semantic_ids
     from llmrec.recommenders.onerec.tokenizer.quality import quality_report
     from llmrec.retrieval.vectors import TextVectors
@@ -78,10 +92,12 @@ def _tokenized(
     catalog = split.dataset.catalog
     if vectors is None:
         progress(f"embedding {len(catalog)} items")
-        cache = cache_home() / "vectors"
+        cache = cache_home() / "text-vectors"
         table = embed_items(item_texts(catalog, text), catalog.vocabulary, encoder, cache)
     else:
         table = TextVectors.load(vectors)
+    if behaviour:
+        table = with_behaviour(table, split.train_histories(), behaviour)
     ids = fit_semantic_ids(table, split.train_histories(), config, progress=progress)
     facts: dict[str, object] = {
         "data set": loaded.dataset,
@@ -89,6 +105,7 @@ def _tokenized(
         "split": split.hash,
         "encoder": table.encoder,
         "text": text if vectors is None else f"vectors given in {vectors.name}",
+        "behaviour": behaviour,
         "code space": ids.space,
         "fingerprint": ids.fingerprint,
     }

@@ -70,7 +70,7 @@ def test_published_ids_are_ordered_by_popularity_in_training(split, tmp_path):
 
 
 def test_ids_that_are_not_there_are_looked_for_by_name(split):
-    with pytest.raises(ConfigError, match="no semantic IDs in nowhere or .*items tokenize"):
+    with pytest.raises(ConfigError, match=r"no semantic IDs in nowhere or .*items tokenize"):
         read_semantic_ids("nowhere", split.train_histories())
 
 

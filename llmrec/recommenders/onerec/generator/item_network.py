@@ -65,7 +65,7 @@ class ItemGenerator(Generator):
 
     def history_vectors(self, items: Tensor, place: Tensor) -> Tensor:
         """One vector per item: the sum of its codes' vectors, its own vector, its place."""
-        vectors = self._code_vectors(items).sum(-2) + self.places(place)
+        vectors: Tensor = self._code_vectors(items).sum(-2) + self.places(place)
         if self.own_vectors is not None:
             vectors = vectors + self.own_vectors(items)
         return vectors
