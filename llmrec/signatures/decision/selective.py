@@ -1,0 +1,170 @@
+"""Answer where it is safe: a bound on errors among what is answered, with a stated certainty.
+
+Thresholds are walked from strict to loose; a threshold is accepted while the errors among the items
+it answers are few enough to rule out, with probability ``1 - delta``, that their rate is above
+``alpha``; the walk ends at the first that is not (fixed-sequence testing: Wiens 2003; Angelopoulos
+et al. 2021, "Learn then Test"). The test is the binomial tail, so it is exact for finite samples.
+
+Assumed: calibration items and later ones are exchangeable (same questions, model, server,
+settings), and items are independent. Where questions repeat, give groups: one item of each is used.
+The walk over calibration scores is the walk over all real thresholds, since the statistic changes
+nowhere else. Its start is the share of items that ``start`` names, a rank and no fixed threshold:
+exact where the error rate does not fall as the threshold rises through the start. Give
+``thresholds`` chosen beforehand to need no such assumption.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtr
+
+from llmrec.errors import ConfigError
+from llmrec.signatures.decision.labelled import Values, checked_pairs, one_per_group
+
+START = 0.1
+
+
+@dataclass(frozen=True)
+class SelectiveAnswering:
+    """A threshold and what is promised about it; a :class:`~llmrec.contracts.Guarantee`.
+
+    Attributes:
+        threshold: Answer where the risk is at most this; None where nothing can be certified.
+        alpha: Largest error rate among what is answered.
+        delta: Probability, over calibration samples, that the promise is broken.
+        n: Items of the calibration, one per group.
+        answered: Of them, how many the threshold answers.
+        errors: Of those, how many are wrong.
+        needed: Items with which certifying is possible at all, if none is wrong.
+    """
+
+    threshold: float | None
+    alpha: float
+    delta: float
+    n: int
+    answered: int
+    errors: int
+    needed: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the calibration items that the threshold answers."""
+        return self.answered / self.n
+
+    @property
+    def sentence(self) -> str:
+        """The promise, or why there is none."""
+        if self.threshold is None:
+            few = self.n < self.needed
+            why = (
+                f"{self.n} calibration items are too few, at least {self.needed} are needed"
+                if few
+                else "already the least risky items have too many errors to rule that out"
+            )
+            return (
+                f"Cannot certify an error rate of at most {self.alpha:g} with certainty "
+                f"{1 - self.delta:g}: {why}."
+            )
+        return (
+            f"With certainty {1 - self.delta:g}, at most {self.alpha:.1%} of the answers with risk "
+            f"up to {self.threshold:.4g} are wrong ({self.errors} of {self.answered} in "
+            f"calibration, coverage {self.coverage:.1%}), for items exchangeable with those."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the sentence included."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"coverage": self.coverage, "sentence": self.sentence}
+
+
+def certify(
+    risks: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    alpha: float,
+    delta: float = 0.05,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    start: float = START,
+    thresholds: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> SelectiveAnswering:
+    """The loosest threshold up to which the error rate is certified.
+
+    Args:
+        risks: ``[n]`` of calibration items, higher for more risk.
+        labels: ``[n]`` 0, or 1 for a wrong answer.
+        alpha: Error budget: the largest error rate among what is answered.
+        delta: Probability of breaking it.
+        groups: What belongs together (one question asked in several ways): one item of each group
+            is drawn, and the promise is about an item of a new group.
+        start: Share of the items at which the walk begins. A smaller share may certify fewer items
+            that a larger one would miss, and is stopped more easily by a single error.
+        thresholds: Fixed beforehand, from strict to loose, instead of the calibration risks.
+        seed: Of the draw from groups.
+
+    Raises:
+        ConfigError: ``alpha``, ``delta``, ``start`` or ``thresholds`` are out of range.
+        DataError: There is no item, or labels do not fit the risks.
+    """
+    _check_share("alpha", alpha)
+    _check_share("delta", delta)
+    given, found = checked_pairs(labels, risks, both=False)
+    kept = one_per_group(groups, found.size, seed)
+    given, found = given[kept], found[kept]
+    needed = items_needed(alpha, delta)
+    if thresholds is None:
+        _check_share("start", start)
+        levels = np.unique(found)
+    else:
+        levels = _checked_thresholds(thresholds)
+    answered, errors = _counts(given, found, levels)
+    if thresholds is None:
+        begins = int(np.searchsorted(answered, max(needed, math.ceil(start * found.size))))
+        levels, answered, errors = levels[begins:], answered[begins:], errors[begins:]
+    accepted = bdtr(errors, answered.astype(np.int64), alpha) <= delta
+    steps = int(np.argmin(np.append(accepted, False)))
+    if not steps:
+        return SelectiveAnswering(None, alpha, delta, found.size, 0, 0, needed)
+    last = steps - 1
+    return SelectiveAnswering(
+        float(levels[last]),
+        alpha,
+        delta,
+        found.size,
+        int(answered[last]),
+        int(errors[last]),
+        needed,
+    )
+
+
+def items_needed(alpha: float, delta: float) -> int:
+    """Answers without any error that certify ``alpha``: the least n with (1 - alpha)^n <= delta.
+
+    >>> items_needed(0.05, 0.05)
+    59
+    """
+    return math.ceil(math.log(delta) / math.log1p(-alpha))
+
+
+def _counts(labels: Values, risks: Values, levels: Values) -> tuple[Values, Values]:
+    """Items with a risk of at most each level, and wrong ones among them."""
+    order = np.argsort(risks, kind="stable")
+    answered = np.searchsorted(risks[order], levels, side="right")
+    wrong = np.append(0.0, np.cumsum(labels[order]))
+    return answered.astype(np.float64), wrong[answered]
+
+
+def _checked_thresholds(thresholds: npt.ArrayLike) -> Values:
+    levels = np.asarray(thresholds, dtype=np.float64)
+    if levels.ndim != 1 or not levels.size or not (np.diff(levels) > 0).all():
+        raise ConfigError("thresholds must rise, from strict to loose, and there must be one.")
+    return levels
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ConfigError(f"{name} is {value}; expected a share between 0 and 1, like 0.05.")
