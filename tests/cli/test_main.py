@@ -116,6 +116,12 @@ def test_help_loads_nothing_heavy():
     assert done.stderr == "[]\n"
 
 
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "llmrec", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("llmrec ")
+
+
 def test_a_pipe_gets_no_colour_and_no_progress():
     done = fresh("data", "list")
     assert done.returncode == 0
