@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors.numpy import save_file
 
 from llmrec.contracts import NeighborIndex
@@ -235,18 +236,21 @@ class FaissIndex:
 def neighbor_index(vectors: npt.ArrayLike, largest_exact: int = LARGEST_EXACT) -> NeighborIndex:
     """Choose an index by size: exact as long as that is cheap, then faiss where it is installed.
 
+    Exact search runs on a GPU where torch sees one.
+
     Args:
         vectors: ``[n, dim]`` finite numbers, unit rows.
         largest_exact: Most rows for which exact search is used.
     """
     values = as_matrix(vectors, "vectors")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     if len(values) <= largest_exact:
-        return ExactIndex(values)
+        return ExactIndex(values, device)
     if find_spec("faiss") is None:
         _logger.warning(
             "exact search over %d rows will take long; pip install 'llmrec[faiss]'", len(values)
         )
-        return ExactIndex(values)
+        return ExactIndex(values, device)
     index = FaissIndex.build(values)
     reached = index.tune(values)
     _logger.info("faiss: %d probes, recall %.4f on a sample", index.probes, reached)

@@ -23,7 +23,8 @@ _GROUP_UP_TO = (8, 20)  # longest row of a group; longer rows share the last gro
 class PackedRows:
     """Where flat values of ragged rows sit in padded grids.
 
-    Rows of similar length share a grid, so that a few long rows do not pad all short ones.
+    Rows of similar length share a grid, so that a few long rows do not pad all short ones. Where
+    torch sees an accelerator there is one grid: there a step waits for the number of operations.
 
     Args:
         lengths: ``[rows]`` int64, each at least 1.
@@ -33,20 +34,21 @@ class PackedRows:
         offsets = offsets_of(lengths)
         self.positions = torch.from_numpy(position_of_each(offsets))
         self.last = torch.from_numpy(offsets[1:] - 1)
-        group = np.searchsorted(_GROUP_UP_TO, lengths)
+        bounds = () if torch.accelerator.is_available() else _GROUP_UP_TO
+        group = np.searchsorted(bounds, lengths)
         self.grids = [
             _Grid(offsets[:-1][members], lengths[members])
-            for members in (np.flatnonzero(group == g) for g in range(len(_GROUP_UP_TO) + 1))
+            for members in (np.flatnonzero(group == g) for g in range(len(bounds) + 1))
             if members.size
         ]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device, non_blocking: bool = True) -> Self:
         """Move the index arrays to a device, in place."""
-        self.positions = self.positions.to(device, non_blocking=True)
-        self.last = self.last.to(device, non_blocking=True)
+        self.positions = self.positions.to(device, non_blocking=non_blocking)
+        self.last = self.last.to(device, non_blocking=non_blocking)
         for grid in self.grids:
-            grid.flat = grid.flat.to(device, non_blocking=True)
-            grid.cells = grid.cells.to(device, non_blocking=True)
+            grid.flat = grid.flat.to(device, non_blocking=non_blocking)
+            grid.cells = grid.cells.to(device, non_blocking=non_blocking)
         return self
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmrec.data.ragged import offsets_of, span_indices
-from llmrec.data.windows import window_rows
+from llmrec.data.windows import Windows, window_rows
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
 from llmrec.recommenders.sra_cl.events import TrainingEvents
 
@@ -94,14 +94,13 @@ def encode_events(encoder: SequenceEncoder, events: TrainingEvents, max_length: 
     Args:
         encoder: The network; its mode is as before afterwards.
         events: The events.
-        max_length: Longest window; each event is taken from the window in which it would carry
-            loss.
+        max_length: Longest window; each event is taken from the window in which training learns
+            at it, a user's newest event from the newest ones.
 
     Returns:
         ``[events, d]`` float32 states on the encoder's device.
     """
-    first = events.first_rows
-    starts, lengths, n_learn = window_rows(first, events.ends[first] - first, max_length)
+    starts, lengths, n_learn = _windows_of(events, max_length)
     device = encoder.items.weight.device
     states = torch.empty(len(events), encoder.config.dim, device=device)
     order = np.argsort(lengths, kind="stable")
@@ -115,6 +114,22 @@ def encode_events(encoder: SequenceEncoder, events: TrainingEvents, max_length: 
             at = torch.from_numpy(span_indices(offsets_of(size)[1:] - learn, learn))
             states[torch.from_numpy(where)[at].to(device)] = found[at.to(device)]
     return states
+
+
+def _windows_of(events: TrainingEvents, max_length: int) -> Windows:
+    """Training's windows, and the newest event of every user where they do not reach it."""
+    first = events.first_rows
+    lengths = events.ends[first] - first
+    fits = lengths <= max_length
+    long = first[~fits]
+    newest = np.full(long.size, max_length), np.ones(long.size, dtype=np.int64)
+    parts = (
+        (first[fits], lengths[fits], lengths[fits]),
+        window_rows(long, lengths[~fits] - 1, max_length),
+        (events.ends[long] - max_length, *newest),
+    )
+    starts, sizes, n_learn = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return starts, sizes, n_learn
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from torch import Tensor
 from llmrec.recommenders.sasrec.windows import SequenceBatch
 from llmrec.recommenders.sra_cl.contrast import Contrast
 from llmrec.recommenders.sra_cl.events import Int64Array, TrainingEvents
-from llmrec.recommenders.sra_cl.inter_user import ReadStates
+from llmrec.recommenders.sra_cl.neighbor_states import NeighborStates
 from llmrec.recommenders.sra_cl.objective import Anchors, Drawn, Objective, Step
 
 _TRIES = 8  # draws of a partner before an anchor is left out
-_ITERATIONS = 20
+_FIRST_ROUNDS, _LATER_ROUNDS = 20, 5  # of k-means, from random rows and from earlier centroids
+_CELLS_AT_ONCE = 1 << 24
 
 
 class CoarseIntent(Objective):
@@ -25,7 +26,7 @@ class CoarseIntent(Objective):
 
     Args:
         events: The training events.
-        read_states: Where the partners' states come from.
+        states: Where the partners' states come from.
         weight: Factor in the total loss.
         first_epoch: When it begins.
         temperature: Of its InfoNCE.
@@ -36,14 +37,14 @@ class CoarseIntent(Objective):
     def __init__(
         self,
         events: TrainingEvents,
-        read_states: ReadStates,
+        states: NeighborStates,
         weight: float,
         first_epoch: int,
         temperature: float,
     ) -> None:
         super().__init__(weight, first_epoch, temperature)
         self._users = events.users
-        self._read_states = read_states
+        self._states = states
         self._by_target = np.argsort(events.targets, kind="stable")
         counts = np.bincount(events.targets)
         self._first = np.cumsum(counts) - counts
@@ -53,15 +54,12 @@ class CoarseIntent(Objective):
         """A partner for every anchor that has one."""
         partners = self._partners(anchors.users.numpy(), anchors.targets.numpy(), generator)
         chosen = np.flatnonzero(partners >= 0)
-        return {
-            "chosen": torch.from_numpy(chosen),
-            "partners": torch.from_numpy(partners[chosen]),
-        }
+        return {"chosen": torch.from_numpy(chosen), **self._states.prepare(partners[chosen])}
 
     def forward(self, step: Step, drawn: Drawn) -> Contrast:
         """Anchors against their partners."""
         chosen = drawn["chosen"]
-        partners = self._read_states(step, drawn["partners"])
+        partners = self._states.read(step, drawn)
         return Contrast(step.anchor_states[chosen], partners, step.mask_of(chosen))
 
     def _partners(
@@ -79,7 +77,9 @@ class CoarseIntent(Objective):
 
 
 class FineIntent(Objective):
-    """A sequence against the centroid of its cluster; clusters are fitted again every epoch.
+    """A sequence against the centroid of its cluster.
+
+    Clusters are fitted before every epoch, beginning with the centroids of the one before.
 
     Args:
         n_events: Training events.
@@ -116,18 +116,14 @@ class FineIntent(Objective):
 
     def start_epoch(self, states: Tensor) -> None:
         """Cluster the states of all training events."""
-        from sklearn.cluster import KMeans
-
-        rows = states.cpu().numpy()
-        means = KMeans(
-            len(self.centroids),
-            init="random",
-            n_init=1,
-            max_iter=_ITERATIONS,
-            random_state=self._seed,
-        ).fit(rows)
-        self.centroids.copy_(torch.from_numpy(means.cluster_centers_))
-        self.assigned.copy_(torch.from_numpy(means.labels_.astype(np.int64)))
+        rounds = _LATER_ROUNDS
+        if not self.centroids.any():
+            rounds, n = _FIRST_ROUNDS, len(self.centroids)
+            drawn = np.random.default_rng([self._seed, 37]).choice(len(states), n, replace=False)
+            self.centroids.copy_(states[torch.from_numpy(drawn).to(states.device)])
+        for _ in range(rounds):
+            _move_to_means(self.centroids, states, _nearest(states, self.centroids))
+        self.assigned.copy_(_nearest(states, self.centroids))
 
     def forward(self, step: Step, drawn: Drawn) -> Contrast:
         """Anchors against their centroids."""
@@ -136,3 +132,18 @@ class FineIntent(Objective):
         if self._mask:
             alike = clusters.unsqueeze(0) == clusters.unsqueeze(1)
         return Contrast(step.anchor_states, self.centroids[clusters], alike)
+
+
+def _nearest(rows: Tensor, centroids: Tensor) -> Tensor:
+    """``[n]`` the nearest centroid of every row ``[n, d]``."""
+    halves = centroids.square().sum(1) / 2
+    step = max(1, _CELLS_AT_ONCE // len(centroids))
+    parts = (part @ centroids.T - halves for part in torch.split(rows, step))
+    return torch.cat([each.argmax(1) for each in parts])
+
+
+def _move_to_means(centroids: Tensor, rows: Tensor, assigned: Tensor) -> None:
+    """Overwrite centroids with the means of their rows; one without rows stays where it is."""
+    counts = torch.bincount(assigned, minlength=len(centroids)).unsqueeze(1)
+    sums = torch.zeros_like(centroids).index_add_(0, assigned, rows)
+    centroids.copy_(torch.where(counts > 0, sums / counts.clamp_min(1), centroids))

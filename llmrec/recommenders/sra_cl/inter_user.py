@@ -4,8 +4,6 @@ SRA-CL, section 3.2. The neighbours are other sequences whose texts lie close; t
 from the bank without gradient, or from the encoder with it.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,11 +11,9 @@ from torch import Tensor
 
 from llmrec.recommenders.sasrec.windows import SequenceBatch
 from llmrec.recommenders.sra_cl.contrast import Contrast
+from llmrec.recommenders.sra_cl.neighbor_states import NeighborStates
 from llmrec.recommenders.sra_cl.objective import Anchors, Drawn, Objective, Step
 from llmrec.recommenders.sra_cl.synthesis import Synthesis, uniform_weights
-
-ReadStates = Callable[[Step, Tensor], Tensor]
-"""States ``[n, d]`` of training events, from a bank or by encoding their sequences."""
 
 
 class InterUser(Objective):
@@ -26,7 +22,7 @@ class InterUser(Objective):
     Args:
         neighbors: ``[events, k]`` int32 rows of the neighbours, -1 where unused.
         vectors: ``[events, D]`` text vectors of the sequences that end at each event.
-        read_states: Where the neighbours' states come from.
+        states: Where the neighbours' states come from.
         synthesis: How neighbours are weighted; None weights them equally.
         encode_again: Encode the anchors once more for this loss, with another draw of dropout.
         weight: Factor in the total loss.
@@ -35,12 +31,13 @@ class InterUser(Objective):
     """
 
     name = "inter_user"
+    vectors: Tensor
 
     def __init__(
         self,
         neighbors: npt.NDArray[np.int32],
         vectors: npt.NDArray[np.floating],
-        read_states: ReadStates,
+        states: NeighborStates,
         synthesis: Synthesis | None,
         encode_again: bool,
         weight: float,
@@ -50,39 +47,34 @@ class InterUser(Objective):
         super().__init__(weight, first_epoch, temperature)
         self.synthesis = synthesis
         self._neighbors = neighbors
-        self._vectors = vectors
-        self._read_states = read_states
+        # where the network is, and in no checkpoint
+        self.register_buffer("vectors", torch.from_numpy(vectors), persistent=False)
+        self._states = states
         self._encode_again = encode_again
 
     def draw(self, batch: SequenceBatch, anchors: Anchors, generator: np.random.Generator) -> Drawn:
-        """Look up neighbours and texts of the anchors that have any."""
-        events = anchors.events.numpy()
-        rows = self._neighbors[events]
-        chosen = np.flatnonzero((rows >= 0).any(1))
-        rows = rows[chosen].astype(np.int64)
-        drawn = {
+        """Look up the neighbours of the anchors that have any."""
+        found = self._neighbors[anchors.events.numpy()]
+        chosen = np.flatnonzero((found >= 0).any(1))
+        found = found[chosen]
+        rows = np.maximum(found, 0).astype(np.int64)  # an unused slot reads row 0, with weight 0
+        return {
             "chosen": torch.from_numpy(chosen),
-            "rows": torch.from_numpy(np.maximum(rows, 0)),
-            "valid": torch.from_numpy(rows >= 0),
+            "neighbors": torch.from_numpy(rows),
+            "valid": torch.from_numpy(found >= 0),
+            **self._states.prepare(rows.ravel()),
         }
-        if self.synthesis is not None:
-            query = self._vectors[events[chosen]].astype(np.float32)
-            keys = self._vectors[np.maximum(rows, 0)].astype(np.float32)
-            drawn |= {"query": torch.from_numpy(query), "keys": torch.from_numpy(keys)}
-        return drawn
 
     def forward(self, step: Step, drawn: Drawn) -> Contrast:
         """Anchors against the blends of their neighbours."""
-        chosen, rows, valid = drawn["chosen"], drawn["rows"], drawn["valid"]
+        chosen, valid = drawn["chosen"], drawn["valid"]
         if self.synthesis is None:
             weights = uniform_weights(valid)
         else:
-            weights = self.synthesis(drawn["query"], drawn["keys"], valid)
-        used = rows[valid]
-        neighbors = step.states.new_zeros(*rows.shape, step.states.shape[1])
-        neighbors = neighbors.masked_scatter(
-            valid.unsqueeze(2), self._read_states(step, used).to(neighbors.dtype)
-        )
+            query = self.vectors[step.anchors.events[chosen]].float()
+            weights = self.synthesis(query, self.vectors[drawn["neighbors"]].float(), valid)
+        neighbors = self._states.read(step, drawn).to(step.states.dtype)
+        neighbors = neighbors.view(*valid.shape, step.states.shape[1])
         positives = torch.einsum("nk,nkd->nd", weights.to(neighbors.dtype), neighbors)
         states = step.anchor_states
         if self._encode_again:

@@ -56,6 +56,8 @@ class ContrastiveLoss(nn.Module):
         self._refresh_every = refresh_every
         self._mask_alike = mask_alike
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self._now = 0  # the same on the host: asking a GPU in every step would wait for it
+        self.register_load_state_dict_post_hook(_after_loading)  # type: ignore[no-untyped-call]
         # one sum of losses per objective, then the targets they were taken over, then staleness
         sums = torch.zeros(len(objectives) + 2, dtype=torch.float64)
         self.register_buffer("sums", sums)
@@ -76,6 +78,7 @@ class ContrastiveLoss(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Refresh the bank and let objectives prepare."""
         self.epoch.fill_(epoch)
+        self._now = epoch
         self.sums.zero_()
         active = self._active()
         needing = [each for each in active if each.needs_states]
@@ -97,13 +100,12 @@ class ContrastiveLoss(nn.Module):
         figures = {
             f"loss_{each.name}": loss / n_targets
             for each, loss in zip(self._objectives, losses, strict=True)
-            if n_targets and int(self.epoch) >= each.first_epoch
+            if n_targets and self._now >= each.first_epoch
         }
         return figures | ({"bank_freshness": freshness} if freshness else {})
 
     def _active(self) -> list[Objective]:
-        now = int(self.epoch)
-        return [each for each in self._objectives if each.first_epoch <= now]
+        return [each for each in self._objectives if each.first_epoch <= self._now]
 
     def _is_refresh_due(self, epoch: int, active: Sequence[Objective]) -> bool:
         if self.bank is None or not active:
@@ -141,3 +143,12 @@ class ContrastiveLoss(nn.Module):
         elif not self._write_through:
             return
         self.bank.write(base.events[base.learn_at], states.index_select(0, base.learn_at).float())
+
+
+def _after_loading(module: nn.Module, _: object) -> None:
+    """Go on from a checkpoint: its sums are those of the process that wrote it, so of no other."""
+    assert isinstance(module, ContrastiveLoss)
+    module._now = int(module.epoch)
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if distributed and torch.distributed.get_rank():
+        module.sums[:-1] = 0

@@ -8,6 +8,7 @@ together, ``forward`` turns them into states.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
 from llmrec.recommenders.sasrec.windows import SequenceBatch
 from llmrec.recommenders.sra_cl.contrast import Contrast
 
-Drawn = Mapping[str, Tensor]
+Drawn = Mapping[str, Any]
+"""Tensors and layouts of rows by name; all can be moved with ``to(device, non_blocking=True)``."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """Which objectives the settings ask for, put together from their parts."""
 
-import torch
-from torch import Tensor
-
 from llmrec.recommenders.sra_cl.bank import StateBank
 from llmrec.recommenders.sra_cl.config import SRACLConfig
 from llmrec.recommenders.sra_cl.events import TrainingEvents
 from llmrec.recommenders.sra_cl.intents import CoarseIntent, FineIntent
-from llmrec.recommenders.sra_cl.inter_user import InterUser, ReadStates
+from llmrec.recommenders.sra_cl.inter_user import InterUser
 from llmrec.recommenders.sra_cl.intra_user import IntraUser, Substitution
-from llmrec.recommenders.sra_cl.objective import Objective, Step
+from llmrec.recommenders.sra_cl.neighbor_states import BankStates, EncodedStates
+from llmrec.recommenders.sra_cl.objective import Objective
 from llmrec.recommenders.sra_cl.semantics import Semantics
 from llmrec.recommenders.sra_cl.synthesis import Synthesis
 
@@ -26,7 +24,7 @@ def make_objectives(
         bank: Where neighbours' states are read; None encodes their sequences.
     """
     when, t = config.warmup_epochs, config.temperature
-    read = _from_bank(bank) if bank is not None else _by_encoding(events, config.max_length)
+    states = EncodedStates(events, config.max_length) if bank is None else BankStates(bank)
     found: list[Objective] = []
     if config.alpha:
         assert semantics is not None
@@ -41,34 +39,15 @@ def make_objectives(
                 config.renormalise,
             )
         again = config.encode_again
-        found.append(InterUser(table, vectors, read, weights, again, config.alpha, when, t))
+        found.append(InterUser(table, vectors, states, weights, again, config.alpha, when, t))
     if config.beta:
         assert semantics is not None
         substitution = Substitution(semantics.item_neighbors, config.replace_probability)
         found.append(IntraUser(substitution, config.views, config.beta, when, t))
     if config.coarse_intent:
-        found.append(CoarseIntent(events, read, config.coarse_intent, when, t))
+        found.append(CoarseIntent(events, states, config.coarse_intent, when, t))
     if config.fine_intent:
         size = (len(events), config.dim, min(config.clusters, len(events)))
         seed, mask = config.training.seed, config.mask_alike
         found.append(FineIntent(*size, seed, mask, config.fine_intent, when, t))
     return found
-
-
-def _from_bank(bank: StateBank) -> ReadStates:
-    def read(step: Step, rows: Tensor) -> Tensor:
-        return bank.read(rows)
-
-    return read
-
-
-def _by_encoding(events: TrainingEvents, max_length: int) -> ReadStates:
-    """Encode every needed sequence once per step, with gradient."""
-
-    def read(step: Step, rows: Tensor) -> Tensor:
-        unique, inverse = torch.unique(rows, return_inverse=True)
-        items, packed = events.sequences(unique.cpu().numpy(), max_length)
-        packed = packed.to(rows.device)
-        return step.encode(items.to(rows.device), packed)[packed.last][inverse]
-
-    return read

@@ -64,13 +64,14 @@ def make_semantics(
         items = items[rng.permutation(len(items))]
         if sequences is not None:
             sequences = sequences[rng.permutation(len(sequences))]
+    given = sequences
     if sequences is None:
         sequences = decayed_means(items, events, config.history_decay)
     if config.control == "random_neighbors":
         near = random_neighbors(events, config.neighbors, config.neighbor_pool, seed)
         similar = rng.integers(0, len(items), (len(items), config.item_neighbors), dtype=np.int32)
         return Semantics(sequences, near, similar)
-    key = _key(config, events, items, sequences)
+    key = _key(config, events, items, given)
     similar = _kept(
         cache, f"items-{key}", lambda: item_neighbors(items, config.item_neighbors).rows
     )
@@ -117,15 +118,20 @@ def _key(
     config: SRACLConfig,
     events: TrainingEvents,
     items: FloatArray,
-    sequences: npt.NDArray[np.float16],
+    given: npt.NDArray[np.float16] | None,
 ) -> str:
-    """Hash of everything that the neighbours depend on."""
+    """Hash of everything that the neighbours depend on, the same on every machine.
+
+    Means are not hashed themselves: their last bits differ between processors.
+    """
     digest = hashlib.sha256()
     rules: tuple[object, ...] = (config.neighbors, config.item_neighbors, config.neighbor_pool)
     if len(events) > config.pool_size:
         rules = (*rules, config.pool_size)
-    digest.update(repr((1, *rules, config.neighbors_per_user)).encode())  # 1: of this format
-    for array in (events.items, events.users, items, sequences):
+    if given is None:
+        rules = (*rules, config.history_decay)
+    digest.update(repr((2, *rules, config.neighbors_per_user)).encode())  # 2: of this format
+    for array in (events.items, events.users, items, *(() if given is None else (given,))):
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]

@@ -15,6 +15,7 @@ from small_sra_cl import (
     random_histories,
 )
 
+from llmrec.recommenders.sasrec.windows import SequenceWindows
 from llmrec.recommenders.sra_cl import bank
 from llmrec.recommenders.sra_cl.bank import encode_events
 from llmrec.recommenders.sra_cl.events import TrainingEvents
@@ -72,10 +73,16 @@ def test_decayed_means(rows, decay, seed):
 def window_of(place, n_events, longest):
     """Where the window begins that gives the state of event ``place``, both within the user.
 
-    Windows of at most ``longest`` end at the newest event, then half of that earlier, and so on;
-    each is used for its newest half, the oldest, which begins at the first event, for all.
+    A user whose events fit is one window. Otherwise the newest event, which training never learns
+    at, ends a window of its own; windows of ``longest`` end at the event before it, then half of
+    that earlier, and so on; each is used for its newest half, the oldest, which begins at the
+    first event, for all.
     """
-    step, end = max(1, longest // 2), n_events
+    if n_events <= longest:
+        return 0
+    if place == n_events - 1:
+        return n_events - longest
+    step, end = max(1, longest // 2), n_events - 1
     while end > longest and place < end - step:
         end -= step
     return max(end - longest, 0)
@@ -102,6 +109,20 @@ def test_states_of_all_events_under_any_blocking(at_once, longest, monkeypatch):
     assert not found.requires_grad
     expected = expected_states(train, encoder, longest)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("longest", [2, 5, 6])
+def test_states_are_those_that_training_learns_at(longest):
+    """The bank's row of a target is what a step without dropout would write there."""
+    train = random_histories([3, 17, 1, 6, 7, 12, 5])
+    encoder = encoder_of()
+    bank_rows = encode_events(encoder, TrainingEvents.of(train), longest)
+    source = SequenceWindows(train, longest)
+    batch = source.batch(np.arange(len(source)), np.random.default_rng(0))
+    states = encoder(batch.items, batch.rows)[batch.learn_at]
+    found = bank_rows[batch.events[batch.learn_at]]
+    assert len(states) == train.items.size - len(train)
+    torch.testing.assert_close(found, states, rtol=1e-4, atol=1e-5)
 
 
 def test_users_that_fit_are_encoded_prefix_by_prefix():

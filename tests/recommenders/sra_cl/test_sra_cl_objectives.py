@@ -25,6 +25,7 @@ from llmrec.recommenders.sra_cl.events import TrainingEvents
 from llmrec.recommenders.sra_cl.intents import CoarseIntent, FineIntent
 from llmrec.recommenders.sra_cl.inter_user import InterUser
 from llmrec.recommenders.sra_cl.intra_user import IntraUser, Substitution
+from llmrec.recommenders.sra_cl.neighbor_states import BankStates
 from llmrec.recommenders.sra_cl.objectives import make_objectives
 from llmrec.recommenders.sra_cl.semantics import Semantics
 from llmrec.recommenders.sra_cl.synthesis import Synthesis
@@ -113,8 +114,7 @@ class TestInterUser:
 
     def objective(self, world, synthesis, again=False):
         neighbors, vectors, bank = world
-        read = lambda step, rows: bank.read(rows)  # noqa: E731
-        return InterUser(neighbors, vectors, read, synthesis, again, *WHEN)
+        return InterUser(neighbors, vectors, BankStates(bank), synthesis, again, *WHEN)
 
     @pytest.mark.parametrize("learned", [True, False])
     def test_pairs(self, world, learned):
@@ -248,13 +248,14 @@ class TestCoarseIntent:
     def test_partners_have_the_same_target_and_another_user(self):
         train = histories_of(self.ROWS)
         events = TrainingEvents.of(train)
-        states = torch.randn(len(events), 8)
-        objective = CoarseIntent(events, lambda step, rows: states[rows], *WHEN)
+        bank = StateBank(len(events), 8)
+        bank.refresh(states := torch.randn(len(events), 8))
+        objective = CoarseIntent(events, BankStates(bank), *WHEN)
         seen = set()
         for seed in range(40):
             step, drawn = step_of(train, encoder_of(), [objective], seed=seed)
             contrast = objective(step, drawn[0])
-            chosen, partners = drawn[0]["chosen"], drawn[0]["partners"].numpy()
+            chosen, partners = drawn[0]["chosen"], drawn[0]["rows"].numpy()
             assert torch.equal(contrast.positives, states[partners])
             assert torch.equal(contrast.anchors, step.anchor_states[chosen])
             assert torch.equal(contrast.alike, step.mask[chosen][:, chosen])
@@ -273,9 +274,10 @@ class TestCoarseIntent:
 
     def test_nobody_shares_a_next_item(self):
         train = histories_of([[1, 2], [3, 4], [5, 6, 6]])
-        objective = CoarseIntent(TrainingEvents.of(train), lambda step, rows: rows, *WHEN)
-        _, drawn = step_of(train, encoder_of(), [objective])
-        assert drawn[0]["chosen"].numel() == drawn[0]["partners"].numel() == 0
+        objective = CoarseIntent(TrainingEvents.of(train), BankStates(StateBank(7, 8)), *WHEN)
+        step, drawn = step_of(train, encoder_of(), [objective])
+        assert drawn[0]["chosen"].numel() == drawn[0]["rows"].numel() == 0
+        assert info_nce(objective(step, drawn[0])).item() == 0
 
 
 class TestFineIntent:
@@ -289,8 +291,9 @@ class TestFineIntent:
         from sklearn.cluster import KMeans
 
         objective, states = self.fitted()
-        means = KMeans(4, init="random", n_init=1, max_iter=20, random_state=3).fit(states.numpy())
-        np.testing.assert_allclose(objective.centroids, means.cluster_centers_, rtol=1e-6)
+        start = states[np.random.default_rng([3, 37]).choice(len(states), 4, replace=False)]
+        means = KMeans(4, init=start.numpy(), n_init=1, algorithm="lloyd").fit(states.numpy())
+        np.testing.assert_allclose(objective.centroids, means.cluster_centers_, rtol=1e-5)
         nearest = torch.cdist(states, objective.centroids).argmin(1)
         assert torch.equal(objective.assigned, nearest)
         for cluster in range(4):
@@ -313,6 +316,22 @@ class TestFineIntent:
             )
         else:
             assert contrast.alike is None
+
+    def test_later_epochs_begin_with_the_centroids_of_the_one_before(self):
+        objective, states = self.fitted()
+        before = objective.centroids.clone()
+        objective.start_epoch(states)
+        assert torch.equal(objective.centroids, before)  # converged: nothing moves them
+        objective.start_epoch(states * 1.01)
+        torch.testing.assert_close(objective.centroids, before * 1.01)
+
+    def test_a_centroid_without_rows_stays_where_it_is(self):
+        objective, states = self.fitted()
+        far = torch.full((8,), 1e3)
+        objective.centroids[2] = far
+        objective.start_epoch(states)
+        assert torch.equal(objective.centroids[2], far)
+        assert (objective.assigned != 2).all()
 
     def test_the_seed_decides(self):
         same, other = self.fitted()[0], self.fitted(seed=4)[0]

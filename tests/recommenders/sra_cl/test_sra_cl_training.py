@@ -105,10 +105,10 @@ class TestBank:
         model = model_of(TRAIN, **{**settings, "alpha": 0.5, **options})
         module, source = parts_of(model, TRAIN)
         module.train(train)
+        module.start_epoch(epoch)
         with torch.no_grad():
             module.bank.states.normal_(generator=torch.manual_seed(0))
         before = module.bank.states.clone()
-        module.epoch.fill_(epoch)
         batch = source.batch(np.array([0, 3, 5]), np.random.default_rng(0))
         module(batch).backward()
         return module, batch.base, before
