@@ -3,6 +3,9 @@
     python eval/record.py eval/recipes/amazon-beauty-sasrec.yaml --runs runs/beauty \
         --task amazon-beauty --task amazon-beauty-unfiltered
 
+On a machine that holds an exported tree without git, ``--commit`` names the commit it was exported
+from and ``--results`` a folder for the figures.
+
 The recipe must be committed unchanged, and every run must have been trained by it: the figures then
 name the commit by which anyone can repeat them. Every call looks at the test part once and counts
 that in ``test_runs`` of the result it replaces.
@@ -19,7 +22,7 @@ from llmrec.data.named import load_dataset
 from llmrec.errors import ArtifactError, LlmrecError
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.outcome import Evaluation
-from llmrec.evaluation.results import make_result, write_result
+from llmrec.evaluation.results import Result, make_result, write_result
 from llmrec.evaluation.tasks import load_task
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
@@ -31,10 +34,11 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     arguments = parse_arguments()
     recipe = load_recipe(arguments.recipe)
-    commit = committed_state(arguments.recipe)
+    commit = committed_state(arguments.recipe, exported_from=arguments.commit)
     runs = runs_of(recipe, arguments.runs)
     for task in arguments.task or [recipe.task]:
-        print(record(recipe, runs, task, str(arguments.recipe), commit, arguments.variant))
+        result = judged(recipe, runs, task, str(arguments.recipe), commit, arguments.variant)
+        print(write_result(result, arguments.results))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,11 +49,20 @@ def parse_arguments() -> argparse.Namespace:
         "--variant", default="", help="what sets it apart from its model's plain form"
     )
     parser.add_argument("--task", action="append", help="tasks; default: the recipe's own")
+    parser.add_argument("--commit", help="of an exported tree that has no git")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go")
     return parser.parse_args()
 
 
-def committed_state(*files: Path) -> str:
-    """The commit that holds the files as they are now."""
+def committed_state(*files: Path, exported_from: str | None = None) -> str:
+    """The commit that holds the files as they are now.
+
+    Args:
+        files: What must be committed unchanged.
+        exported_from: The commit of a tree without git; where there is git it is not believed.
+    """
+    if exported_from is not None and not (RESULTS.parents[1] / ".git").exists():
+        return exported_from
     for file in files:
         if git("status", "--porcelain", "--", str(file)):
             raise ArtifactError(f"{file} is not committed as it is; commit it before its test run.")
@@ -68,15 +81,15 @@ def runs_of(recipe: Recipe, folder: Path) -> list[RunDirectory]:
     return runs
 
 
-def record(
+def judged(
     recipe: Recipe,
     runs: list[RunDirectory],
     task_name: str,
     source: str,
     commit: str,
     variant: str,
-) -> Path:
-    """Judge all seeds on one task and write the result."""
+) -> Result:
+    """All seeds on one task, as a result to be written."""
     task = load_task(task_name)
     split = task.split(load_dataset(task.dataset))
     started = time.perf_counter()
@@ -85,11 +98,10 @@ def record(
         model = run.model()
         for part, found in figures.items():
             about = {"model": recipe.model.name, "variant": variant}
-            judged = evaluate(model, split, task, part, **about)  # type: ignore[arg-type]
-            found.append(judged)
+            found.append(evaluate(model, split, task, part, **about))  # type: ignore[arg-type]
     seconds = time.perf_counter() - started
     seconds += sum(sum(run.info["seconds"].values()) for run in runs)
-    result = make_result(
+    return make_result(
         figures["test"],
         recipe.seeds,
         recipe=source,
@@ -99,7 +111,6 @@ def record(
         wall_seconds=round(seconds, 1),
         validation=figures["valid"],
     )
-    return write_result(result, RESULTS)
 
 
 def earlier_test_runs(task: str, recipe: Recipe, variant: str) -> int:

@@ -1,6 +1,7 @@
 """From histories to items: searches for many users, and exact scores of given lists."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 from llmrec.data.histories import Histories
+from llmrec.errors import DataError
+from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.beam import BeamLists, beam_search
 from llmrec.recommenders.onerec.generator.forms import search_steps
 from llmrec.recommenders.onerec.generator.network import Generator
@@ -16,7 +19,12 @@ from llmrec.recommenders.onerec.limits import Exclusions, Limits
 from llmrec.recommenders.onerec.trie import Trie
 
 FloatArray = npt.NDArray[np.float32]
-_USERS_AT_ONCE = 128
+_USERS_ON_CPU, _USERS_ON_DEVICE = 128, 512
+
+
+def users_at_once(generator: Generator) -> int:
+    """Users that are searched for together: few on a CPU, whose cache is small."""
+    return _USERS_ON_CPU if generator.codes.device.type == "cpu" else _USERS_ON_DEVICE
 
 
 def read_histories(generator: Generator, histories: Histories) -> Tensor:
@@ -25,13 +33,17 @@ def read_histories(generator: Generator, histories: Histories) -> Tensor:
     A generator without encoder needs places for what it writes: its histories are cut so that the
     list ends within the places it has learnt.
     """
-    config = generator.config
-    newest = config.history
-    if generator.recency is None:
-        newest = max(1, config.history + 1 - config.session)
-    cut = histories.last(newest)
+    cut = histories.last(newest_read(generator))
     device = generator.places.weight.device
     return padded(cut.items, cut.offsets[:-1], cut.lengths).to(device)
+
+
+def newest_read(generator: Generator) -> int:
+    """How many items of a history are read; see :func:`read_histories`."""
+    config = generator.config
+    if generator.recency is not None:
+        return config.history
+    return max(1, config.history + 1 - config.session)
 
 
 def search(
@@ -59,9 +71,9 @@ def search(
     """
     if allowed is not None:
         trie = trie.restrict(allowed)
-    steps = search_steps(generator)
-    for start in range(0, len(histories), _USERS_AT_ONCE):
-        block = histories.block(start, start + _USERS_AT_ONCE)
+    steps, at_once = search_steps(generator), users_at_once(generator)
+    for start in range(0, len(histories), at_once):
+        block = histories.block(start, start + at_once)
         limits: Limits | None = None
         if exclude_seen:
             limits = Exclusions.of_items(trie, block.items, block.offsets)
@@ -75,6 +87,83 @@ def search(
             limits=limits,
         )
         yield slice(start, start + len(block)), found
+
+
+class Judge(NamedTuple):
+    """Who chooses among the most probable lists.
+
+    Attributes:
+        reward: In evaluation mode.
+        best_of: Among how many it chooses.
+    """
+
+    reward: RewardModel
+    best_of: int
+
+
+def served_lists(
+    generator: Generator,
+    trie: Trie,
+    histories: Histories,
+    width: int,
+    items: int,
+    exclude_seen: bool = True,
+    judge: Judge | None = None,
+) -> tuple[npt.NDArray[np.int32], FloatArray]:
+    """One list for every user: the most probable, or the one of them that is judged best.
+
+    Among lists of equal reward the more probable one is served.
+
+    Args:
+        generator: In evaluation mode.
+        trie: The semantic IDs.
+        histories: ``[n]`` what users did.
+        width: Beams per user.
+        items: Items per list.
+        exclude_seen: Refuse the items of the whole history.
+        judge: Who chooses; None serves the most probable list.
+
+    Returns:
+        Item codes ``[n, items]``, zeros where there is no list, and log-probabilities ``[n]``.
+    """
+    codes = np.zeros((len(histories), items), dtype=np.int32)
+    scores = np.full(len(histories), -np.inf, dtype=np.float32)
+    for rows, lists in search(generator, trie, histories, width, items, exclude_seen):
+        chosen = np.zeros(len(lists.scores), dtype=np.int64)
+        if judge is not None:
+            block = histories.block(rows.start, rows.stop)
+            chosen = _best_judged(judge, trie, block, lists)
+        users = np.arange(chosen.size)
+        codes[rows] = first_items(trie, lists.leaves)[users, chosen]
+        scores[rows] = lists.scores.cpu().numpy()[users, chosen]
+    return codes, scores
+
+
+@torch.inference_mode()
+def _best_judged(
+    judge: Judge, trie: Trie, histories: Histories, lists: BeamLists
+) -> npt.NDArray[np.int64]:
+    """``[n]`` the place of the list with the highest reward."""
+    kept = min(judge.best_of, lists.scores.shape[1])
+    items = torch.from_numpy(first_items(trie, lists.leaves[:, :kept]).astype(np.int64))
+    device = judge.reward.base_rates.device
+    read = padded_histories(judge.reward, histories).repeat_interleave(kept, 0)
+    found = judge.reward.reward(read, items.flatten(0, 1).to(device)).view(-1, kept).cpu()
+    found = found.masked_fill(lists.scores[:, :kept].cpu() == -torch.inf, -torch.inf)
+    if found.isnan().any():
+        user = histories.user_ids[int(found.isnan().any(1).nonzero()[0])]
+        raise DataError(
+            f"the reward model gives NaN for a list of user {user!r}; its weights are damaged. "
+            "Train it again, or serve with best_of=1."
+        )
+    return found.numpy().argmax(1)  # the first of equals is the most probable
+
+
+def first_items(trie: Trie, leaves: Tensor) -> npt.NDArray[np.int32]:
+    """Item codes of leaves, any shape; of items that share an ID the first, 0 for no leaf (-1)."""
+    firsts = trie.items[trie.item_offsets[:-1].long()]
+    codes = torch.where(leaves >= 0, firsts[leaves.clamp_min(0)], 0)
+    return codes.to(torch.int32).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -94,8 +183,9 @@ def candidate_scores(
     steps = search_steps(generator)
     scores = np.empty(codes.shape, dtype=np.float32)
     device = generator.codes.device
-    for start in range(0, len(histories), _USERS_AT_ONCE):
-        block = histories.block(start, start + _USERS_AT_ONCE)
+    at_once = users_at_once(generator)
+    for start in range(0, len(histories), at_once):
+        block = histories.block(start, start + at_once)
         items = torch.from_numpy(codes[start : start + len(block)].astype(np.int64)).to(device)
         ids = generator.codes[items]  # [n, C, levels]
         state = steps.begin(read_histories(generator, block))
