@@ -48,6 +48,10 @@ class TrainingError(LlmrecError):
     """Training cannot go on: the loss is not finite, or a checkpoint does not fit the run."""
 
 
+class LanguageModelError(LlmrecError):
+    """A language model gave no answer, and without it the work cannot go on."""
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or the list of names.
 

@@ -48,7 +48,8 @@ class CachedModel:
     Args:
         model: Whom to ask.
         cache: Where answers are kept.
-        owner: Whose data is in the prompts, for :meth:`ResponseCache.forget`.
+        owner: Whose data is in the prompts, for :meth:`ResponseCache.forget`; or a function from
+            a request to those whose data is in it.
         save_every: Ask and store this many requests at a time: what a kill can lose.
 
     Attributes:
@@ -63,7 +64,7 @@ class CachedModel:
         self,
         model: LanguageModel,
         cache: ResponseCache,
-        owner: str | None = None,
+        owner: str | Callable[[Any], Sequence[str]] | None = None,
         save_every: int = 512,
     ) -> None:
         if save_every < 1:
@@ -107,14 +108,15 @@ class CachedModel:
         kind: type[_Answer],
     ) -> list[_Answer]:
         keys = self._keys(requests)
+        keyed = dict(zip(keys, requests, strict=True))
+        owned = self._by_owner(keyed)
         answers = {
             key: found
-            for key, found in self._cache.get(keys, self._owner).items()
+            for owner, own in owned.items()
+            for key, found in self._cache.get(own, owner).items()
             if isinstance(found, kind)
         }
-        missing = {
-            key: request for key, request in zip(keys, requests, strict=True) if key not in answers
-        }
+        missing = {key: request for key, request in keyed.items() if key not in answers}
         self.hits += len(requests) - len(missing)
         self.calls += len(missing)
         waiting = list(missing)
@@ -122,14 +124,26 @@ class CachedModel:
             part = waiting[start : start + self._save_every]
             results = ask([missing[key] for key in part])
             fresh = dict(zip(part, results, strict=True))
-            self._store({key: found for key, found in fresh.items() if found.error is None})
+            self._store({key: found for key, found in fresh.items() if found.error is None}, owned)
             answers |= fresh
         return [answers[key] for key in keys]
 
-    def _store(self, fresh: Mapping[str, Any]) -> None:
+    def _by_owner(self, keyed: Mapping[str, Any]) -> dict[str | None, list[str]]:
+        """The keys of every owner's requests; those that nobody owns are under None."""
+        if not callable(self._owner):
+            return {self._owner: list(keyed)}
+        found: dict[str | None, list[str]] = {}
+        for key, request in keyed.items():
+            owners: Sequence[str | None] = self._owner(request) or [None]
+            for owner in owners:
+                found.setdefault(owner, []).append(key)
+        return found
+
+    def _store(self, fresh: Mapping[str, Any], owned: Mapping[str | None, Sequence[str]]) -> None:
         """Keep answers; a full disk must not take those with it that were just paid for."""
         try:
-            self._cache.put(fresh, self._owner)
+            for owner, keys in owned.items():
+                self._cache.put({key: fresh[key] for key in keys if key in fresh}, owner)
         except StorageError as error:
             warnings.warn(f"answers are not stored: {error}", UserWarning, stacklevel=4)
 
