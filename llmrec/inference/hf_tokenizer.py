@@ -39,6 +39,11 @@ class HFTokens:
         self._anchor = [] if self.decode(one + one) == "aa" else self._encode([_ANCHOR])[0]
         self._pieces: dict[int, str] = {}
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer itself, for its chat format and its special tokens."""
+        return self._tokenizer
+
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of prompts; an empty one is the token that begins texts.
 

@@ -223,11 +223,7 @@ class BaseRecommender(ABC, Generic[ConfigT]):
         codes = np.zeros((len(histories), k), dtype=np.int32)
         values = np.full((len(histories), k), -np.inf, dtype=np.float32)
         for start, block in self._blocks(histories):
-            scores = self._score_catalog(block)
-            if allowed is not None:
-                scores = np.where(allowed, scores, np.float32(-np.inf))
-            if exclude_seen:
-                exclude(scores, block.items, block.offsets)
+            scores = self._list_scores(block, allowed, exclude_seen, k)
             part = slice(start, start + len(block))
             codes[part], values[part] = top_items(scores, k)
         return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
@@ -292,6 +288,24 @@ class BaseRecommender(ABC, Generic[ConfigT]):
     @abstractmethod
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Inverse of :meth:`_state`; settings and vocabulary are in place."""
+
+    def _list_scores(
+        self,
+        histories: Histories,
+        allowed: npt.NDArray[np.bool_] | None,
+        exclude_seen: bool,
+        k: int,
+    ) -> FloatArray:
+        """``[n, items]`` scores of what may be recommended, -inf for everything else.
+
+        Who ranks in stages scores at least ``k`` items per history.
+        """
+        scores = self._score_catalog(histories)
+        if allowed is not None:
+            scores = np.where(allowed, scores, np.float32(-np.inf))
+        if exclude_seen:
+            exclude(scores, histories.items, histories.offsets)
+        return scores
 
     def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
         """``[n, C]`` scores of item codes; code 0 may get any score."""

@@ -19,6 +19,8 @@ MODELS = {
     "deepfm": "llmrec.recommenders.ctr:DeepFM",
     "din": "llmrec.recommenders.ctr:DIN",
     "sim": "llmrec.recommenders.ctr:SIM",
+    "reclora": "llmrec.recommenders.reclora:RecLoRA",
+    "llm_ranker": "llmrec.recommenders.llm_ranker:LLMRanker",
     "onerec": "llmrec.recommenders.onerec:OneRec",
 }
 

@@ -27,7 +27,7 @@ class UserCodes:
     @classmethod
     def of(cls, user_ids: pl.Series) -> "UserCodes":
         """Make all different users known."""
-        return cls(_hashed(user_ids.unique(maintain_order=True)))
+        return cls(hashed_ids(user_ids.unique(maintain_order=True)))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -37,7 +37,7 @@ class UserCodes:
         if not self.keys.size:
             return np.zeros(user_ids.len(), dtype=np.int64)
         order, ordered = self._sorted
-        wanted = _hashed(user_ids)
+        wanted = hashed_ids(user_ids)
         place = np.minimum(np.searchsorted(ordered, wanted), ordered.size - 1)
         return np.where(ordered[place] == wanted, order[place] + 1, 0)
 
@@ -47,7 +47,7 @@ class UserCodes:
         return order, self.keys[order]
 
 
-def _hashed(user_ids: pl.Series) -> npt.NDArray[np.uint64]:
+def hashed_ids(user_ids: pl.Series) -> npt.NDArray[np.uint64]:
     """64-bit hashes of ids; 5 and "5" are the same user."""
     texts = user_ids.cast(pl.String).to_list()
     digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)

@@ -1,0 +1,6 @@
+"""RecLoRA: one language model, other adapters for every user."""
+
+from llmrec.recommenders.reclora.config import RecLoRAConfig
+from llmrec.recommenders.reclora.model import RecLoRA
+
+__all__ = ["RecLoRA", "RecLoRAConfig"]

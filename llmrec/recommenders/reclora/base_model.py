@@ -1,0 +1,56 @@
+"""The base model of RecLoRA: a causal language model in this process, and who it is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llmrec.adapters.experts import BaseModelId
+from llmrec.data.histories import Origin
+from llmrec.errors import ConfigError
+from llmrec.inference.hf_loading import load_model
+from llmrec.inference.hf_tokenizer import HFTokens
+from llmrec.inference.opening import parse_name, seen_by
+
+
+@dataclass(frozen=True, eq=False)
+class BaseModel:
+    """A loaded base model.
+
+    Attributes:
+        network: The transformers model, without adapters.
+        tokens: Its tokenizer.
+        place: Folder or name on the hub it was loaded from, by which peft finds it again.
+        identity: Hash of its weights.
+        seen: Where its training events came from, as far as recorded.
+    """
+
+    network: Any
+    tokens: HFTokens
+    place: str
+    identity: BaseModelId
+    seen: tuple[Origin, ...]
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it has a chat format, in which it is then asked."""
+        return bool(getattr(self.tokens.tokenizer, "chat_template", None))
+
+
+def open_base(name: str, dtype: str) -> BaseModel:
+    """Load a base model.
+
+    Args:
+        name: ``tiny:DATASET[@HASH]``, ``hf:NAME`` or a folder.
+        dtype: Number format of its weights.
+
+    Raises:
+        ConfigError: The name has no such form; a model elsewhere cannot be given experts.
+        ArtifactError: There is no such model, or a file of it is damaged.
+    """
+    kind, place = parse_name(name)
+    if kind not in ("tiny", "hf"):
+        raise ConfigError(
+            f"base is {name!r}, but experts are trained inside a model in this process; give "
+            "tiny:DATASET, hf:NAME or a folder."
+        )
+    network, tokens = load_model(place, None, dtype)
+    return BaseModel(network, tokens, place, BaseModelId.of(network, place), seen_by(name))

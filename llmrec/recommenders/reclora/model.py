@@ -1,0 +1,314 @@
+"""RecLoRA as a recommender: one language model, other adapters for every user.
+
+A frozen CTR model reads the long history and decides, through gates, how the LoRA experts in the
+base model are mixed; the base model reads a short history as text and answers yes or no. The base
+model itself is not saved: a saved model names it and refuses another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec.adapters.bundle import Bundle
+from llmrec.adapters.experts import Experts
+from llmrec.adapters.store import AdapterStore
+from llmrec.contracts import Recommender
+from llmrec.data.catalog import Catalog
+from llmrec.data.histories import Histories
+from llmrec.data.splits import Cases, LabelledCases
+from llmrec.errors import ArtifactError, DataError
+from llmrec.evaluation.ranks import exclude, top_items
+from llmrec.recommenders.base import BaseRecommender, FloatArray
+from llmrec.recommenders.ctr import DIN, SIM, CTRModel, DeepFM
+from llmrec.recommenders.ctr.pairs import early_part
+from llmrec.recommenders.reclora import saving
+from llmrec.recommenders.reclora.base_model import open_base
+from llmrec.recommenders.reclora.config import RecLoRAConfig
+from llmrec.recommenders.reclora.questions import Questions, item_names, similarity
+from llmrec.recommenders.reclora.ranker import Ranker
+from llmrec.recommenders.reclora.rows import JudgedRows, is_judged, late_rows
+from llmrec.recommenders.reclora.training import (
+    Checkpointing,
+    diagnose,
+    gate_inputs_of,
+    make_ranker,
+    train_ranker,
+)
+from llmrec.recommenders.reclora.validation import validation_of
+
+_CTR: dict[str, type[CTRModel[Any]]] = {"din": DIN, "sim": SIM, "deepfm": DeepFM}
+
+
+class RecLoRA(BaseRecommender[RecLoRAConfig]):
+    """Personalised LoRA for recommendation with a language model (arXiv 2408.03533).
+
+    Args:
+        config: Settings, or None to give them as keyword arguments.
+        checkpoints: Directory for training checkpoints, or None for none.
+        resume: Continue from the newest whole checkpoints there.
+        options: Fields of :class:`RecLoRAConfig`.
+
+    Attributes:
+        log: Training and validation rows of the language model's part.
+    """
+
+    name = "reclora"
+    config_class = RecLoRAConfig
+    scores_empty_histories: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        config: RecLoRAConfig | None = None,
+        *,
+        checkpoints: str | Path | None = None,
+        resume: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(config, **options)
+        folder = None if checkpoints is None else Path(checkpoints)
+        self.checkpointing = Checkpointing(folder, resume)
+        self.log: list[dict[str, Any]] = []
+        self._catalog: Catalog | None = None
+        self._judged: LabelledCases | None = None
+        self._first_stage: Recommender | None = None
+        self._ranker: Ranker | None = None
+        self._diagnosed: dict[str, Any] = {}
+
+    # ---- what it is given ----
+
+    def use_catalog(self, catalog: Catalog) -> Self:
+        """Take titles, and texts for similarity, from a catalog."""
+        self._catalog = catalog
+        return super().use_catalog(catalog)
+
+    def use_judged(self, valid: LabelledCases) -> Self:
+        """Choose weights by the AUC on these pairs."""
+        self._judged = valid
+        return self
+
+    def use_candidates(self, first_stage: Recommender) -> Self:
+        """Let :meth:`recommend` rank the best items of another recommender anew.
+
+        Without it the CTR model chooses them. Only ``score_catalog`` is asked; it is not saved.
+
+        Raises:
+            DataError: It scores other items.
+        """
+        if first_stage.vocabulary.fingerprint != self.vocabulary.fingerprint:
+            raise DataError(
+                "the first stage scores other items than this model; fit both on the same data."
+            )
+        self._first_stage = first_stage
+        return self
+
+    # ---- what it is made of ----
+
+    @property
+    def ranker(self) -> Ranker:
+        """Gates, experts and prompts: what answers once ids are codes."""
+        self._require_fitted()
+        assert self._ranker is not None
+        return self._ranker
+
+    @property
+    def ctr(self) -> CTRModel[Any]:
+        """The frozen CTR model."""
+        return self.ranker.ctr
+
+    @property
+    def bundle(self) -> Bundle:
+        """Hashes of what belongs together."""
+        self._require_fitted()
+        return Bundle.from_dict(self.details["bundle"], "the model's details")
+
+    @property
+    def fallbacks(self) -> int:
+        """How many histories without events were served by the mean gate so far."""
+        return self.ranker.fallbacks
+
+    def experts(self) -> Experts:
+        """Experts and gates without the base model: copies on the CPU."""
+        return self.ranker.lora.experts()
+
+    def gate_inputs(self, histories: Histories) -> FloatArray:
+        """What gates of kind ``user`` read: ``[n, gate_dim]``, for ``AdapterStore.put_states``.
+
+        Raises:
+            ArtifactError: These gates read the item in question too, or nothing at all.
+        """
+        histories, inputs = self._checked(histories), self.ranker.inputs
+        if inputs is None or inputs.kind != "user":
+            raise ArtifactError(
+                "the gates of this model do not read users alone, so nobody has inputs of their "
+                "own; train with gate_input=user and without gate_control=uniform."
+            )
+        return inputs.of(self.ctr, histories, None)
+
+    def gates(self, histories: Histories) -> FloatArray:
+        """Weights of the experts for users: ``[n, gates, K]`` float32.
+
+        Raises:
+            ArtifactError: As for :meth:`gate_inputs`.
+        """
+        inputs = self.gate_inputs(histories)
+        return self.ranker.weights(inputs, histories.lengths).numpy()
+
+    def make_store(self, folder: str | Path, **options: Any) -> AdapterStore:
+        """Make a store of adapters with the gates of all known users.
+
+        Args:
+            folder: Where; it must not exist, or be empty.
+            options: Of :meth:`AdapterStore.create`.
+
+        Raises:
+            ConfigError: Gates read the item in question, so that nobody has one adapter.
+        """
+        store = AdapterStore.create(folder, self.experts(), self.bundle, **options)
+        if self.known_histories is not None:
+            for _, block in self._blocks(self.known_histories):
+                store.put(block.user_ids.to_list(), self.gates(block))
+        return store
+
+    def reports(self) -> Mapping[str, Mapping[str, Any]]:
+        """How gates and experts ended up, as ``gates``; known for a freshly fitted model."""
+        return {"gates": self._diagnosed} if self._diagnosed else {}
+
+    # ---- training ----
+
+    def _fit(self, train: Histories, valid: Cases | None) -> None:
+        config = self.config
+        if config.ctr_share < 1 and train.times is None:
+            raise DataError(
+                f"reclora: ctr_share is {config.ctr_share:g}, but these events have no clock by "
+                "which to part them; set it to 1."
+            )
+        names = item_names(config, train.vocabulary, self.titles)
+        base = open_base(config.base, config.base_dtype)
+        _, early = early_part(train, config.ctr_share)
+        action = "like" if is_judged(train) else "choose"
+        vectors = similarity(config, early, self._catalog)
+        questions = Questions(config, base.tokens, names, action, vectors)
+        ctr = self._fitted_ctr(train, valid)
+        rows = self._rows(train, ctr)
+        inputs = gate_inputs_of(config, ctr, rows)
+        ranker = make_ranker(config, base, questions, ctr, inputs)
+        validate = validation_of(ranker, self._judged, valid)
+        self._seen = tuple(dict.fromkeys([*self._seen, *base.seen]))
+        self._ranker = ranker
+        self.log = train_ranker(ranker, rows, validate, self.checkpointing)
+        self._describe(rows, saving.bundle_of(ranker, base, _split_of(train)))
+
+    def _fitted_ctr(self, train: Histories, valid: Cases | None) -> CTRModel[Any]:
+        ctr = self._new_ctr(self.checkpointing)
+        if self._catalog is not None:
+            ctr.use_catalog(self._catalog)
+        if self._judged is not None:
+            ctr.use_judged(self._judged)
+        return ctr.fit(train, valid)
+
+    def _new_ctr(self, checkpointing: Checkpointing) -> CTRModel[Any]:
+        config = self.config
+        choice = config.ctr.model_dump(exclude={"name"})
+        choice["training"]["seed"] = config.training.seed
+        choice["train_share"] = config.ctr_share
+        cls = _CTR[config.ctr.name]
+        folder, resume = checkpointing.of("ctr"), checkpointing.resume
+        return cls(cls.config_class(**choice), checkpoints=folder, resume=resume)
+
+    def _rows(self, train: Histories, ctr: CTRModel[Any]) -> JudgedRows:
+        config = self.config
+        return late_rows(
+            train,
+            ctr.trained_until,
+            config.subset,
+            config.subset_seed,
+            config.negatives,
+            config.ctr.liked_above,
+        )
+
+    def _describe(self, rows: JudgedRows, bundle: Bundle) -> None:
+        ranker = self.ranker
+        self._diagnosed = dict(diagnose(ranker, rows))
+        self.details |= {
+            "bundle": bundle.to_dict(),
+            "action": ranker.questions.action,
+            "trained_until": ranker.ctr.trained_until,
+            "rows": len(rows),
+            "cut_names": ranker.questions.writer.cut_names,
+            "gates": self._diagnosed,
+        }
+
+    # ---- scoring ----
+
+    def score_pairs(self, histories: Histories, items: npt.NDArray[np.int32]) -> FloatArray:
+        """Probability that the answer about item code ``items[i]`` after history ``i`` is yes.
+
+        Returns:
+            ``[n]``: the two-way softmax over yes and no.
+        """
+        histories = self._checked(histories)
+        if items.shape != (len(histories),):
+            raise DataError(f"{items.size} items were given for {len(histories)} histories.")
+        odds = self.ranker.pair_odds(self.ranker.prepare(histories, items))
+        return np.asarray(1 / (1 + np.exp(-odds.astype(np.float64))), dtype=np.float32)
+
+    def _score_catalog(self, histories: Histories) -> FloatArray:
+        everything = np.arange(1, len(self.vocabulary) + 1, dtype=np.int32)
+        return self._score_codes(histories, np.tile(everything, (len(histories), 1)))
+
+    def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+        return self.ranker.list_odds(histories, codes)
+
+    def _list_scores(
+        self,
+        histories: Histories,
+        allowed: npt.NDArray[np.bool_] | None,
+        exclude_seen: bool,
+        k: int,
+    ) -> FloatArray:
+        first = self._first_stage or self.ctr
+        chosen = np.array(first.score_catalog(histories), dtype=np.float32)
+        if allowed is not None:
+            chosen = np.where(allowed, chosen, np.float32(-np.inf))
+        if exclude_seen:
+            exclude(chosen, histories.items, histories.offsets)
+        most = min(max(k, self.config.candidates), chosen.shape[1])
+        codes, values = top_items(chosen, most)
+        odds = self.ranker.list_odds(histories, codes)
+        row, place = np.nonzero(np.isfinite(values))
+        scores = np.full(chosen.shape, -np.inf, dtype=np.float32)
+        scores[row, codes[row, place] - 1] = odds[row, place]
+        return scores
+
+    # ---- saving ----
+
+    def _state(self) -> Mapping[str, npt.NDArray[Any]]:
+        return saving.state_of(self.ranker)
+
+    def _personal_state(self) -> Mapping[str, npt.NDArray[Any]]:
+        return saving.personal_state_of(self.ranker)
+
+    def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        config, bundle = self.config, self.bundle
+        base = open_base(config.base, config.base_dtype)
+        saving.require_same(bundle, base, config.base)
+        ctr = self._new_ctr(Checkpointing(None, False))
+        saving.restored_ctr(ctr, self.vocabulary, state)
+        ctr.details["trained_until"] = self.details["trained_until"]
+        users_left_out = "ctr.user_keys" not in state and any(
+            field.kind == "user" for field in config.ctr.fields
+        )
+        saving.require_same_ctr(bundle, ctr, users_left_out)
+        names = item_names(config, self.vocabulary, self.titles)
+        action, vectors = self.details["action"], state.get("similar")
+        questions = Questions(config, base.tokens, names, action, vectors)
+        self._ranker = saving.restored_ranker(config, base, questions, ctr, state)
+
+
+def _split_of(train: Histories) -> str:
+    return "" if train.origin is None else train.origin.split_hash

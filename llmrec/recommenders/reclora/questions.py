@@ -1,0 +1,141 @@
+"""The text side: which events of a history are told, and the prompts about items after it."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from llmrec.data.catalog import Catalog
+from llmrec.data.histories import Histories
+from llmrec.data.ragged import offsets_of, row_of_each
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import ConfigError
+from llmrec.inference.hf_tokenizer import HFTokens
+from llmrec.recommenders.ctr.pairs import labels_of
+from llmrec.recommenders.ctr.search import co_occurrence_vectors, text_vectors
+from llmrec.recommenders.reclora.config import RecLoRAConfig
+from llmrec.recommenders.reclora.prompts import PromptWriter, Told
+from llmrec.recommenders.reclora.retrieval import told_events
+from llmrec.recommenders.reclora.token_rows import TokenRows
+from llmrec.templates import load_template
+
+Float32 = npt.NDArray[np.float32]
+
+
+class Questions:
+    """Writes the prompts of one base model.
+
+    Args:
+        config: Settings.
+        tokens: The base model's tokenizer.
+        names: What items are called, by code minus 1.
+        action: ``like`` where the training events say what was liked, else ``choose``.
+        vectors: ``[items + 1, d]`` unit vectors of items; None where nothing is searched.
+
+    Attributes:
+        action: As given.
+        vectors: As given.
+        writer: What turns events into tokens.
+
+    Raises:
+        ConfigError: The template does not fit; see :class:`PromptWriter`.
+    """
+
+    def __init__(
+        self,
+        config: RecLoRAConfig,
+        tokens: HFTokens,
+        names: list[str],
+        action: str,
+        vectors: Float32 | None,
+    ) -> None:
+        self._config, self.action, self.vectors = config, action, vectors
+        template = load_template(config.prompt)
+        self.writer = PromptWriter(
+            tokens, template, names, action, config.max_tokens, config.title_tokens
+        )
+
+    @property
+    def ends(self) -> TokenRows:
+        """The end of the question about every item, row ``code - 1``."""
+        return self.writer.ends
+
+    def beginnings(
+        self, histories: Histories, items: npt.NDArray[np.int32] | None = None
+    ) -> TokenRows:
+        """The beginnings of prompts: ``[n]``.
+
+        Args:
+            histories: ``[n]``.
+            items: ``[n]`` items in question; read only where the search is by them.
+        """
+        config = self._config
+        by_target = config.retrieval == "target_topk"
+        index, offsets = told_events(
+            histories,
+            config.retrieval,
+            config.text_history,
+            config.searched,
+            self.vectors,
+            items if by_target else None,
+        )
+        liked = None
+        if self.action == "like":
+            labels = labels_of(histories, config.ctr.liked_above)
+            liked = None if labels is None else labels[index]
+        codes = histories.items[index]
+        if liked is None:
+            return self.writer.beginnings(Told(codes, None, offsets))
+        said = ~np.isnan(liked)  # nothing can be told of an event that says nothing
+        kept = np.bincount(row_of_each(offsets)[said], minlength=len(histories))
+        return self.writer.beginnings(Told(codes[said], liked[said] > 0, offsets_of(kept)))
+
+
+def item_names(
+    config: RecLoRAConfig, vocabulary: Vocabulary, titles: pl.Series | None
+) -> list[str]:
+    """What prompts call every item.
+
+    Raises:
+        ConfigError: Titles are wanted and there are none.
+    """
+    ids = vocabulary.ids.cast(pl.String)
+    if config.item_names == "id":
+        return ids.to_list()
+    if titles is None:
+        raise ConfigError(
+            "reclora needs the items' titles: call use_catalog(dataset.catalog) before fit, or set "
+            "item_names=id where items have no names."
+        )
+    named = titles.cast(pl.String).str.strip_chars()
+    return (
+        pl.select(pl.when(named.str.len_chars() > 0).then(named).otherwise(ids))
+        .to_series()
+        .to_list()
+    )
+
+
+def similarity(config: RecLoRAConfig, early: Histories, catalog: Catalog | None) -> Float32 | None:
+    """Vectors by which events are searched; None where nothing is.
+
+    Args:
+        config: Settings.
+        early: Events that the language model's part does not learn from.
+        catalog: For similarity by text.
+
+    Raises:
+        ConfigError: Texts are wanted and there is no catalog.
+    """
+    if config.retrieval == "recent":
+        return None
+    if config.similarity == "co_occurrence":
+        return co_occurrence_vectors(early, config.similarity_dim)
+    if catalog is None:
+        raise ConfigError("similarity=text needs use_catalog before fit.")
+    return text_vectors(catalog)
+
+
+def arrays_of(questions: Questions) -> dict[str, npt.NDArray[Any]]:
+    """What has to be saved of the text side."""
+    return {} if questions.vectors is None else {"similar": questions.vectors}

@@ -1,0 +1,124 @@
+"""A trained RecLoRA as named arrays and back; what belongs together is checked by hash.
+
+Saved are experts, gates, the CTR model and what the text side searches by. The base model is not
+saved but named, and so is its tokenizer: both must be those of the training.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmrec.adapters.bundle import Bundle
+from llmrec.adapters.experts import BaseModelId, Experts
+from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import ArtifactError
+from llmrec.recommenders.ctr import CTRModel
+from llmrec.recommenders.reclora.base_model import BaseModel
+from llmrec.recommenders.reclora.config import RecLoRAConfig
+from llmrec.recommenders.reclora.questions import Questions, arrays_of
+from llmrec.recommenders.reclora.ranker import Ranker
+from llmrec.recommenders.reclora.states import GateInputs
+from llmrec.recommenders.reclora.training import make_ranker
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def state_of(ranker: Ranker) -> Arrays:
+    """Everything that is not about single users."""
+    found: Arrays = {"prior": ranker.prior}
+    tensors = ranker.lora.experts().tensors
+    found |= {f"experts.{name}": tensor.numpy() for name, tensor in tensors.items()}
+    found |= {f"ctr.{name}": array for name, array in ranker.ctr._state().items()}
+    found |= arrays_of(ranker.questions)
+    if ranker.inputs is not None:
+        found |= {f"inputs.{name}": array for name, array in ranker.inputs.arrays().items()}
+    return found
+
+
+def personal_state_of(ranker: Ranker) -> Arrays:
+    """What was learnt about single users."""
+    return {f"ctr.{name}": array for name, array in ranker.ctr._personal_state().items()}
+
+
+def bundle_of(ranker: Ranker, base: BaseModel, split: str) -> Bundle:
+    """Hashes of what belongs together."""
+    return Bundle(
+        base_model=base.identity.fingerprint,
+        experts=ranker.lora.experts().fingerprint,
+        tokenizer=base.tokens.fingerprint,
+        ctr_model=ranker.ctr.fingerprint,
+        vocabulary=ranker.ctr.vocabulary.fingerprint,
+        split=split,
+    )
+
+
+def restored_ctr(ctr: CTRModel[Any], vocabulary: Vocabulary, state: Mapping[str, Any]) -> None:
+    """Fill an unfitted CTR model with what :func:`state_of` saved of it."""
+    ctr._vocabulary = vocabulary
+    ctr._load_state(_under("ctr.", state))
+
+
+def restored_ranker(
+    config: RecLoRAConfig,
+    base: BaseModel,
+    questions: Questions,
+    ctr: CTRModel[Any],
+    state: Mapping[str, npt.NDArray[Any]],
+) -> Ranker:
+    """Put saved experts and gates on a base model."""
+    arrays = _under("inputs.", state)
+    inputs = GateInputs.from_arrays(config.lora.gate_input, arrays) if arrays else None
+    ranker = make_ranker(config, base, questions, ctr, inputs)
+    tensors = {name: torch.from_numpy(a) for name, a in _under("experts.", state).items()}
+    lora = ranker.lora
+    try:
+        lora.load_experts(Experts(lora.config_lora, tuple(lora.sites), lora.base_id, tensors))
+    except (KeyError, RuntimeError) as error:
+        raise ArtifactError(f"the saved experts do not fit the base model: {error}.") from None
+    lora.eval()
+    ranker.prior = np.asarray(state["prior"], dtype=np.float32)
+    return ranker
+
+
+def require_same(bundle: Bundle, base: BaseModel, name: str) -> None:
+    """Refuse another base model or another tokenizer than those of the training.
+
+    Raises:
+        ArtifactError: The sentence says which of the two.
+    """
+    BaseModelId(name, bundle.base_model).require(base.identity)
+    if bundle.tokenizer != base.tokens.fingerprint:
+        raise ArtifactError(
+            f"this reclora model was trained with the tokenizer {bundle.tokenizer}, but the one "
+            f"of {name!r} is now {base.tokens.fingerprint}; give back the tokenizer it had."
+        )
+
+
+def require_same_ctr(bundle: Bundle, ctr: CTRModel[Any], users_left_out: bool) -> None:
+    """Refuse a CTR model or items that the gates were not trained with.
+
+    Args:
+        bundle: Of the training.
+        ctr: The CTR model that was loaded.
+        users_left_out: Its vectors of users were not saved, so its hash says nothing.
+
+    Raises:
+        ArtifactError: The sentence says which of the two.
+    """
+    found = {"vocabulary": ctr.vocabulary.fingerprint}
+    if not users_left_out:
+        found["ctr_model"] = ctr.fingerprint
+    for what, given in found.items():
+        wanted = getattr(bundle, what)
+        if wanted != given:
+            raise ArtifactError(
+                f"the gates of this reclora model were trained with the {what.replace('_', ' ')} "
+                f"{wanted}, but the one here is {given}; train the gates again."
+            )
+
+
+def _under(prefix: str, state: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}

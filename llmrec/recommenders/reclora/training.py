@@ -1,0 +1,155 @@
+"""Few2Many, second stage: experts and gates learn while base and CTR model stay as they are."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmrec.adapters.gated_lora import GatedLora, expert_similarity
+from llmrec.adapters.gates import gate_diagnostics
+from llmrec.recommenders.ctr import CTRModel
+from llmrec.recommenders.reclora.answers import IN_CHAT, PLAIN, answer_ids
+from llmrec.recommenders.reclora.base_model import BaseModel
+from llmrec.recommenders.reclora.batches import PromptRows
+from llmrec.recommenders.reclora.config import RecLoRAConfig
+from llmrec.recommenders.reclora.network import AnswerLoss
+from llmrec.recommenders.reclora.questions import Questions
+from llmrec.recommenders.reclora.ranker import Pairs, Ranker
+from llmrec.recommenders.reclora.rows import JudgedRows
+from llmrec.recommenders.reclora.states import GateInputs, raw_states
+from llmrec.training.config import TrainingConfig
+from llmrec.training.seeds import seed_everything
+from llmrec.training.trainer import Trainer, Validate
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where a training keeps its checkpoints.
+
+    Attributes:
+        folder: The directory, or None for none.
+        resume: Continue from the newest whole checkpoint there.
+    """
+
+    folder: Path | None
+    resume: bool
+
+    def of(self, part: str) -> Path | None:
+        """The directory of one of the two stages."""
+        return None if self.folder is None else self.folder / part
+
+
+def make_ranker(
+    config: RecLoRAConfig,
+    base: BaseModel,
+    questions: Questions,
+    ctr: CTRModel[Any],
+    inputs: GateInputs | None,
+) -> Ranker:
+    """Put untrained experts and gates on a base model.
+
+    Raises:
+        ConfigError: A target layer is missing, or the two answers cannot be told apart.
+    """
+    answers = config.answers or (IN_CHAT if base.is_chat else PLAIN)
+    found = answer_ids(base.tokens, answers)
+    reads = config.lora.compose != "shared"
+    dim = ctr.user_dim if config.lora.gate_input == "user" else ctr.instance_dim
+    seed_everything(config.training.seed)
+    lora = GatedLora(base.network, config.lora.settings(dim if reads else 0), base.place)
+    if config.gate_control == "uniform" and lora.gates is not None:
+        lora.gates.requires_grad_(False)
+    return Ranker(config, ctr, lora, questions, found, inputs)
+
+
+def gate_inputs_of(
+    config: RecLoRAConfig, ctr: CTRModel[Any], rows: JudgedRows
+) -> GateInputs | None:
+    """What gates read, scaled on the training rows; None where they read nothing."""
+    if config.lora.compose == "shared" or config.gate_control == "uniform":
+        return None
+    kind = config.lora.gate_input
+    states = raw_states(ctr, kind, rows.histories, rows.items)
+    return GateInputs.fit(kind, states, config.gate_control == "shuffled")
+
+
+def train_ranker(
+    ranker: Ranker, rows: JudgedRows, validate: Validate | None, checkpointing: Checkpointing
+) -> list[dict[str, Any]]:
+    """Train experts and gates in place, and set the weights of those without events.
+
+    Args:
+        ranker: Untrained.
+        rows: What is learnt from.
+        validate: Returns ``config.training.metric``.
+        checkpointing: Where checkpoints go.
+
+    Returns:
+        The log.
+
+    Raises:
+        TrainingError: The loss is not finite, or checkpoints are of another training.
+    """
+    config, training = ranker.config, ranker.config.training
+    pairs = ranker.prepare(rows.histories, rows.items)
+    gates = ranker.prior[None] if pairs.inputs is None else pairs.inputs
+    source = PromptRows(
+        pairs.beginnings,
+        ranker.questions.ends,
+        rows.items,
+        gates,
+        rows.labels,
+        config.tokens_at_once,
+    )
+    loss = AnswerLoss(ranker.lora, ranker.answers, _passes(training, len(rows)))
+    settings = config.model_dump(mode="json", exclude={"training"})
+    folder = checkpointing.of("experts")
+    trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
+    log = trainer.fit(loss, source, validate)
+    ranker.lora.eval()
+    if pairs.inputs is not None:
+        ranker.prior = _mean_weights(ranker, pairs)
+    return log
+
+
+def diagnose(ranker: Ranker, rows: JudgedRows) -> Mapping[str, float]:
+    """How gates and experts ended up, over rows of different users.
+
+    Returns:
+        ``entropy``, ``variance_across_users``, ``largest_load`` (see
+        :func:`~llmrec.adapters.gates.gate_diagnostics`) and ``expert_similarity``.
+    """
+    newest = _one_per_user(rows)
+    histories, items = rows.histories.take(newest), rows.items[newest]
+    inputs = None if ranker.inputs is None else ranker.inputs.of(ranker.ctr, histories, items)
+    weights = ranker.weights(inputs, np.maximum(histories.lengths, 1))
+    similarity = expert_similarity(ranker.lora.experts())
+    return {**gate_diagnostics(weights), "expert_similarity": similarity}
+
+
+def _passes(training: TrainingConfig, rows: int) -> int:
+    """Forward passes of a whole training in one process."""
+    steps = max(1, math.ceil(rows / training.batch_size))
+    return training.epochs * steps * training.accumulation
+
+
+def _mean_weights(ranker: Ranker, pairs: Pairs) -> Any:
+    """Mean weights over the rows that have events."""
+    assert pairs.inputs is not None
+    filled = np.flatnonzero(pairs.lengths)
+    rows = filled if filled.size else np.arange(len(pairs.lengths))
+    with torch.inference_mode():
+        found = ranker.weights(pairs.inputs[rows], np.maximum(pairs.lengths[rows], 1))
+        return found.mean(0).numpy().copy()
+
+
+def _one_per_user(rows: JudgedRows) -> Any:
+    """The newest row of every user."""
+    users = rows.histories.user_ids.rank("dense").to_numpy() - 1
+    newest = np.zeros(int(users.max()) + 1, dtype=np.int64)
+    np.maximum.at(newest, users, np.arange(len(rows)))
+    return newest

@@ -1,0 +1,70 @@
+"""What a training of experts and gates is judged by while it runs."""
+
+import numpy as np
+
+from llmrec.data.splits import Cases, LabelledCases
+from llmrec.errors import ConfigError
+from llmrec.evaluation.metrics import pairs
+from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.recommenders.reclora.ranker import Ranker
+from llmrec.training.trainer import Validate
+
+_OF_PAIRS = ("auc", "uauc", "logloss")
+
+
+def validation_of(
+    ranker: Ranker, judged: LabelledCases | None, valid: Cases | None
+) -> Validate | None:
+    """A function for the training loop, or None where there is nothing to judge by.
+
+    Args:
+        ranker: What is trained.
+        judged: Judged pairs, if there are any.
+        valid: Cases to rank the whole catalog for, where there are no judged pairs.
+
+    Raises:
+        ConfigError: The metric needs judged pairs and there are none.
+    """
+    config = ranker.config
+    metric = config.training.metric
+    if judged is not None:
+        return _on_pairs(ranker, judged)
+    if valid is None:
+        return None
+    if metric in _OF_PAIRS:
+        raise ConfigError(
+            f"reclora: training.metric is {metric!r}, which needs judged pairs; call use_judged "
+            "before fit, or choose a ranking metric such as ndcg@10."
+        )
+    cases = valid.take(_drawn(len(valid), config.validate_pairs))
+    everything = np.arange(1, len(valid.histories.vocabulary) + 1, dtype=np.int32)
+    return lambda: ranking_metrics(
+        lambda some: ranker.list_odds(some, np.tile(everything, (len(some), 1))), cases, [metric]
+    )
+
+
+def _on_pairs(ranker: Ranker, cases: LabelledCases) -> Validate:
+    rows = _drawn(len(cases), ranker.config.validate_pairs)
+    histories = cases.histories.take(rows).with_vocabulary(ranker.ctr.vocabulary)
+    items = ranker.ctr.vocabulary.encode(cases.histories.vocabulary.decode(cases.items[rows]))
+    labels = cases.labels[rows]
+    users = histories.user_ids.rank("dense").to_numpy() - 1
+    prepared = ranker.prepare(histories, items)
+
+    def validate() -> dict[str, float]:
+        odds = ranker.pair_odds(prepared).astype(np.float64)
+        found = 1 / (1 + np.exp(-odds))
+        return {
+            "auc": pairs.auc(labels, found),
+            "uauc": pairs.uauc(users, labels, found),
+            "logloss": pairs.logloss(labels, found),
+        }
+
+    return validate
+
+
+def _drawn(n: int, most: int | None) -> "np.typing.NDArray[np.int64]":
+    """All rows, or so many of them drawn with a fixed seed, in order."""
+    if most is None or most >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
