@@ -16,7 +16,7 @@ from llmrec.evaluation.report_data import ReportRun
 
 Mark = Literal["best", "tie", ""]
 
-_LOWER_IS_BETTER = ("logloss", "ece")
+_LOWER_IS_BETTER = ("logloss", "ece", "brier", "aurc", "e_aurc")
 
 
 @dataclass(frozen=True)

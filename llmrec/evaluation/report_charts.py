@@ -56,10 +56,19 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(number * step, digits) + 0.0 for number in range(first, last + 1)]
 
 
-def line_chart(title: str, series: Sequence[Named], x_title: str, y_title: str) -> LineChart:
+def line_chart(
+    title: str, series: Sequence[Named], x_title: str, y_title: str, markers: bool = False
+) -> LineChart:
     """Draw lines over a number, such as the loss over optimiser steps.
 
     Values that are not finite leave no point; long series are averaged to 160 points each.
+
+    Args:
+        title: What is shown.
+        series: One entry per model.
+        x_title: What the number is.
+        y_title: What is drawn over it.
+        markers: Mark every value, with its interval, and draw the line thin.
     """
     series = [Named(one.index, one.name, _thinned(one.values)) for one in series]
     values = [value for one in series for value in one.values]
@@ -69,7 +78,7 @@ def line_chart(title: str, series: Sequence[Named], x_title: str, y_title: str) 
     x = _Scale(x_marks[0], x_marks[-1], _LEFT, right)
     ticks = tuple(Tick(x(mark), _compact(mark)) for mark in x_marks)
     frame = Frame(_LEFT, right, _TOP, y.start, 240.0, ticks, y_ticks, x_title, y_title)
-    return LineChart(title, frame, _spread(_lines(series, x, y, markers=False), frame))
+    return LineChart(title, frame, _spread(_lines(series, x, y, markers), frame))
 
 
 def category_chart(
