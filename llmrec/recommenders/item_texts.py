@@ -12,7 +12,7 @@ from llmrec.errors import DataError
 from llmrec.profiles.facts import item_facts
 from llmrec.profiles.requests import item_requests
 from llmrec.profiles.writers import TemplateWriter
-from llmrec.retrieval.encoders import text_encoder
+from llmrec.retrieval.encoders import cached_encoder, text_encoder
 from llmrec.retrieval.vectors import TextVectors
 from llmrec.templates import load_template
 
@@ -53,4 +53,8 @@ def embed_items(
             f"all items have the same text {next(iter(filled))[:60]!r}, which says nothing about "
             "which are alike; give the items texts, or vectors of another kind."
         )
-    return TextVectors.embed(texts, vocabulary, text_encoder(encoder, sorted(filled)), cache)
+    corpus = sorted(filled)
+    made = (
+        text_encoder(encoder, corpus) if cache is None else cached_encoder(encoder, corpus, cache)
+    )
+    return TextVectors.embed(texts, vocabulary, made, cache)

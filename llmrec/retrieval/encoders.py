@@ -1,13 +1,22 @@
 """Text encoders by name."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrec.contracts import TextEncoder
-from llmrec.errors import ConfigError
+from llmrec.data.hashing import hash_json
+from llmrec.errors import ArtifactError, ConfigError
 from llmrec.retrieval import tfidf
-from llmrec.retrieval.sentence import SentenceEncoder
+from llmrec.retrieval.sentence import MINILM, SentenceEncoder
 from llmrec.retrieval.tfidf import HashedTfidf
+from llmrec.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    from llmrec.contracts import FloatArray
+
+_FORMAT = 1  # of what is remembered; raised when an encoder gives other vectors for the same texts
 
 
 def text_encoder(
@@ -46,3 +55,55 @@ def text_encoder(
     if (Path(name) / tfidf.MANIFEST).is_file():
         return HashedTfidf.load(name)
     return SentenceEncoder(name, batch_size, device, max_tokens)
+
+
+def cached_encoder(name: str, corpus: Sequence[str], cache: Path) -> TextEncoder:
+    """An encoder that is made only when a text has to be embedded.
+
+    What an encoder of this name, fitted on these texts, gave as its fingerprint is kept in the
+    cache. While the vectors of its texts are there too, nothing is fitted, loaded or needs to be
+    installed. Only for ``tfidf`` and ``minilm``, whose content the name and the texts decide.
+
+    Args:
+        name: As for :func:`text_encoder`.
+        corpus: As for :func:`text_encoder`.
+        cache: Directory of vectors, as for :func:`~llmrec.retrieval.vectors.embed_texts`.
+    """
+    kind = name.partition(":")[0]
+    if kind not in ("tfidf", MINILM):
+        return text_encoder(name, corpus)
+    digest = hashlib.sha256(hash_json([_FORMAT, name]).encode())
+    for text in corpus if kind == "tfidf" else ():
+        digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    path = cache / "encoders" / f"{digest.hexdigest()[:32]}.json"
+    if path.is_file():
+        facts = read_json(path)
+        return _LaterEncoder(name, corpus, facts["fingerprint"], facts["dim"], path)
+    encoder = text_encoder(name, corpus)
+    write_json(path, {"name": name, "fingerprint": encoder.fingerprint, "dim": encoder.dim})
+    return encoder
+
+
+class _LaterEncoder:
+    """An encoder known by its fingerprint."""
+
+    def __init__(
+        self, name: str, corpus: Sequence[str], fingerprint: str, dim: int, source: Path
+    ) -> None:
+        self._name, self._corpus, self._source = name, corpus, source
+        self.fingerprint = fingerprint
+        self.dim = dim
+
+    def encode(self, texts: Sequence[str]) -> "FloatArray":
+        """Make the encoder and embed the texts.
+
+        Raises:
+            ArtifactError: It is not the one that embedded the other texts.
+        """
+        made = text_encoder(self._name, self._corpus)
+        if made.fingerprint != self.fingerprint:
+            raise ArtifactError(
+                f"{self._source} was written by another encoder {self._name!r} than is made here "
+                "(another machine or version), and vectors of both must not be mixed; delete it."
+            )
+        return made.encode(texts)

@@ -65,9 +65,10 @@ class _Grid:
 
     def pad(self, values: Tensor) -> Tensor:
         """``[total, d]`` to ``[rows, longest, d]``, zeros after each row's end."""
+        if len(self.flat) < len(values):
+            values = values.index_select(0, self.flat)
         grid = values.new_zeros(self.shape[0] * self.shape[1], values.shape[1])
-        grid = grid.index_copy(0, self.cells, values.index_select(0, self.flat))
-        return grid.view(*self.shape, values.shape[1])
+        return grid.index_copy_(0, self.cells, values).view(*self.shape, values.shape[1])
 
 
 class SequenceEncoder(nn.Module):
@@ -143,10 +144,15 @@ class _Block(nn.Module):
 
     def _attend(self, states: Tensor, rows: PackedRows) -> Tensor:
         mixed = self.query_key_value(states)
-        attended = torch.zeros_like(states)
-        for grid in rows.grids:
-            values = self._attend_in_grid(grid.pad(mixed))
-            attended = attended.index_copy(0, grid.flat, values.index_select(0, grid.cells))
+        parts = [
+            self._attend_in_grid(grid.pad(mixed)).index_select(0, grid.cells) for grid in rows.grids
+        ]
+        if len(parts) == 1:  # one grid holds all rows in their order
+            (attended,) = parts
+        else:
+            attended = parts[0].new_empty(states.shape)
+            for grid, part in zip(rows.grids, parts, strict=True):
+                attended.index_copy_(0, grid.flat, part)
         output: Tensor = self.dropout(self.attention_output(attended))
         return output
 
