@@ -25,6 +25,12 @@ class GeneratorConfig(BaseModel):
     heads: int = Field(4, ge=1, description="Attention heads; must divide dim.")
     encoder_layers: int = Field(2, ge=1, description="Layers that read the history.")
     decoder_layers: int = Field(2, ge=1, description="Layers that write.")
+    choices: Literal["all", "existing"] = Field(
+        "all",
+        description="What a level chooses from: all of its codes, or those that continue to an item"
+        " of the catalogue.",
+    )
+    tied: bool = Field(False, description="Codes have the same vectors as inputs and as outputs.")
     writer_layers: int = Field(
         1, ge=1, description="Of item_decoder: layers that write the codes of an item."
     )

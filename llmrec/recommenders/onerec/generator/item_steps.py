@@ -88,7 +88,8 @@ class ItemSteps:
         for module, own in zip(generator.writer, before, strict=True):
             vectors, after = as_layer(module).step(vectors, None, None, own)
             state.writer.append(after)
-        return StepScores.of_level(generator.heads[level](generator.output_norm(vectors)))
+        logits = generator.code_logits(level, generator.output_norm(vectors))
+        return StepScores(logits, generator.log_normalizer(level, logits, state.codes))
 
     def _follow(self, state: ItemState, parents: Tensor) -> None:
         """Continue the parents of the beams."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmrec.recommenders.onerec.generator.attention import Attention, KeyValue
+from llmrec.recommenders.onerec.generator.choices import CodeHead, ExistingCodes
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
 from llmrec.recommenders.onerec.generator.experts import Experts, SwiGLU
 from llmrec.training.dropout import ByteDropout
@@ -90,7 +91,8 @@ class Generator(nn.Module):
         self.encoder_norm = nn.RMSNorm(dim)
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.output_norm = nn.RMSNorm(dim)
-        self.heads = nn.ModuleList(nn.Linear(dim, size) for size in self.sizes)
+        self.heads = nn.ModuleList(CodeHead(dim, size, config.tied) for size in self.sizes)
+        self.existing = ExistingCodes(codes, sizes) if config.choices == "existing" else None
         self.apply(self._initialise)
 
     @property
@@ -101,11 +103,33 @@ class Generator(nn.Module):
     def forward(self, batch: SessionBatch) -> Tensor:
         """Cross-entropy summed over the codes of the items that carry loss, a scalar."""
         hidden, targets = self._learnt(batch)
-        losses = [
-            functional.cross_entropy(head(hidden[:, level]).float(), targets[:, level])
-            for level, head in enumerate(self.heads)
-        ]
-        return torch.stack(losses).sum() * len(hidden)
+        codes = targets.unbind(1)
+        losses = []
+        for level, code in enumerate(codes):
+            logits = self.code_logits(level, hidden[:, level])
+            chosen = logits.gather(1, code[:, None]).squeeze(1).float()
+            losses.append((self.log_normalizer(level, logits, codes[:level]) - chosen).sum())
+        return torch.stack(losses).sum()
+
+    def code_logits(self, level: int, states: Tensor) -> Tensor:
+        """Logits of the codes of a level, ``[..., d]`` to ``[..., size]``."""
+        first = sum(self.sizes[:level])
+        result: Tensor = self.heads[level](
+            states, self.code_vectors.weight[first : first + self.sizes[level]]
+        )
+        return result
+
+    def log_normalizer(self, level: int, logits: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """Log-sum-exp over what a level chooses from, ``[...]`` float32.
+
+        Args:
+            level: The level.
+            logits: ``[..., size]``.
+            before: Codes of the levels before, ``[...]`` each.
+        """
+        if self.existing is None:
+            return logits.float().logsumexp(-1)
+        return self.existing.log_normalizer(level, logits, before)
 
     def log_probabilities(self, batch: SessionBatch) -> Tensor:
         """Log-probability of every code of the sessions.
@@ -113,12 +137,13 @@ class Generator(nn.Module):
         Returns:
             ``[rows, m, levels]`` float32; 0 where the session has ended.
         """
-        hidden, targets = self._written(batch), self.codes[batch.session]
-        found = [
-            head(hidden[:, :, level]).float().log_softmax(-1).gather(2, targets[..., level, None])
-            for level, head in enumerate(self.heads)
-        ]
-        return torch.cat(found, dim=-1) * (batch.session > 0)[..., None]
+        hidden, codes = self._written(batch), self.codes[batch.session].unbind(-1)
+        found = []
+        for level, code in enumerate(codes):
+            logits = self.code_logits(level, hidden[:, :, level])
+            chosen = logits.gather(2, code[..., None]).squeeze(2).float()
+            found.append(chosen - self.log_normalizer(level, logits, codes[:level]))
+        return torch.stack(found, dim=-1) * (batch.session > 0)[..., None]
 
     def encode(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """Read histories.

@@ -19,6 +19,7 @@ class GeneratorState:
         mask: ``[users, tokens]`` bool, true where there is a token.
         place: ``[users]`` int64 place of the first item to be written.
         own: Per layer, keys and values of what the beams have written.
+        codes: Codes of the item that is written, ``[users, beams]`` each.
         items: Items that every beam has begun.
     """
 
@@ -26,6 +27,7 @@ class GeneratorState:
     mask: Tensor
     place: Tensor
     own: list[KeyValue] = field(default_factory=list)
+    codes: list[Tensor] = field(default_factory=list)
     items: int = 0
 
 
@@ -59,16 +61,20 @@ class GeneratorSteps:
         hidden = None
         if codes is not None and parents is not None:
             state.own = [reordered(own, parents) for own in state.own]
+            rows = torch.arange(len(parents), device=parents.device)[:, None]
+            state.codes = [*(code[rows, parents] for code in state.codes), codes]
             last = generator.levels - 1 if level == 0 else level - 1
             place = (state.place + state.items - 1)[:, None].expand_as(codes)
             hidden = self._feed(state, generator.written_vectors(last, codes, place))
         if level == 0:
+            state.codes = []
             beams = 1 if codes is None else codes.shape[1]
             place = (state.place + state.items)[:, None].expand(-1, beams)
             hidden = self._feed(state, generator.start_vectors(place))
             state.items += 1
         assert hidden is not None
-        return StepScores.of_level(generator.heads[level](generator.output_norm(hidden)))
+        logits = generator.code_logits(level, generator.output_norm(hidden))
+        return StepScores(logits, generator.log_normalizer(level, logits, state.codes))
 
     def _feed(self, state: GeneratorState, vectors: Tensor) -> Tensor:
         """Run one token of every beam through the decoder."""

@@ -1,0 +1,103 @@
+"""What a level chooses from, and how codes are scored.
+
+By default a level chooses among all of its codes and has to learn which of them lead to an item.
+Where only codes that exist are chosen from, a code competes with those that continue to an item
+after the same codes: the model is then a distribution over the catalogue, whatever it has learnt,
+and nothing has to be spent on codes that lead nowhere. In a small catalogue most items are alone
+after two codes, so their last code is certain.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmrec.errors import ConfigError
+
+_LARGEST_KEY = 1 << 62
+
+
+class CodeHead(nn.Module):
+    """Logits of the codes of one level.
+
+    Args:
+        dim: Width of the states.
+        size: Codes of the level.
+        tied: The vectors are those that the codes have as inputs; only the bias is its own.
+    """
+
+    weight: nn.Parameter | None
+
+    def __init__(self, dim: int, size: int, tied: bool) -> None:
+        super().__init__()
+        own = None if tied else nn.Parameter(torch.randn(size, dim) * dim**-0.5)
+        self.register_parameter("weight", own)
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, states: Tensor, inputs: Tensor) -> Tensor:
+        """``[..., d]`` to ``[..., size]``; ``inputs`` are the codes' vectors ``[size, d]``."""
+        return functional.linear(states, inputs if self.weight is None else self.weight, self.bias)
+
+
+class ExistingCodes(nn.Module):
+    """Which codes continue to an item, as arrays per level.
+
+    Args:
+        codes: ``[items, levels]`` int64 semantic IDs.
+        sizes: Codes per level.
+
+    Raises:
+        ConfigError: There are too many levels to number all IDs.
+    """
+
+    def __init__(self, codes: Tensor, sizes: Sequence[int]) -> None:
+        super().__init__()
+        if math.prod(sizes) > _LARGEST_KEY:
+            raise ConfigError(
+                f"semantic IDs of {len(sizes)} levels are too long for choices=existing; use "
+                "choices=all or fewer levels."
+            )
+        self.sizes = tuple(sizes)
+        self.widest: list[int] = []
+        keys = torch.zeros(len(codes), dtype=torch.int64)
+        for level, size in enumerate(sizes):
+            keys = keys * size + codes[:, level].cpu()
+            nodes = torch.unique(keys)
+            parents, counts = torch.unique_consecutive(
+                nodes.div(size, rounding_mode="floor"), return_counts=True
+            )
+            self.widest.append(int(counts.max()))
+            padding = (0, self.widest[-1])
+            for name, value in (
+                ("parents", parents),
+                ("counts", counts),
+                ("first", counts.cumsum(0) - counts),
+                ("codes", functional.pad(nodes % size, padding)),
+            ):
+                self.register_buffer(f"{name}_{level}", value, persistent=False)
+
+    def log_normalizer(self, level: int, logits: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """Log-sum-exp over the codes that exist after others.
+
+        Args:
+            level: The level.
+            logits: ``[..., size]``.
+            before: The codes of the levels before, ``[...]`` int64 each; those of an item.
+
+        Returns:
+            ``[...]`` float32.
+        """
+        parents, counts, first, codes = (
+            getattr(self, f"{name}_{level}") for name in ("parents", "counts", "first", "codes")
+        )
+        key = torch.zeros(logits.shape[:-1], dtype=torch.int64, device=logits.device)
+        for size, code in zip(self.sizes, before, strict=False):
+            key = key * size + code
+        node = torch.searchsorted(parents, key).clamp_max(len(parents) - 1)
+        slot = torch.arange(self.widest[level], device=logits.device)
+        chosen = codes[first[node][..., None] + slot]
+        found = logits.float().gather(-1, chosen)
+        found = found.masked_fill(slot >= counts[node][..., None], -torch.inf)
+        return found.logsumexp(-1)
