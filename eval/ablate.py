@@ -5,7 +5,8 @@
 
 The first form trains what is missing, one seed after another (``--shard 1/2`` takes every second
 run, for two processes side by side). The second judges all runs on the test part. The file and its
-recipe must be committed unchanged before that. A variant is a list of overrides, or a mapping with
+recipe must be committed unchanged before that; ``--commit`` and ``--results`` are those of
+``record.py``. A variant is a list of overrides, or a mapping with
 a ``recipe`` of its own.
 """
 
@@ -64,7 +65,8 @@ def main() -> None:
     arguments = parse_arguments()
     plan = read_plan(arguments.plan)
     if arguments.record:
-        print(record(plan, arguments.plan, arguments.runs))
+        commit = committed_state(arguments.plan, *plan.recipes, exported_from=arguments.commit)
+        print(write_ablation(judged(plan, arguments.runs, commit), arguments.results))
     else:
         train_missing(plan, arguments.runs, arguments.shard)
 
@@ -75,6 +77,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="where the runs are or will be")
     parser.add_argument("--shard", default="1/1", help="i/n: every n-th run from the i-th")
     parser.add_argument("--record", action="store_true", help="judge on test and write the result")
+    parser.add_argument("--commit", help="of an exported tree that has no git")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go")
     return parser.parse_args()
 
 
@@ -110,13 +114,12 @@ def valid_metric(run: RunDirectory) -> float:
     return float(run.metrics["metrics"][METRIC]["mean"])
 
 
-def record(plan: Plan, path: Path, runs: Path) -> Path:
-    """Judge all runs and write the table."""
-    commit = committed_state(path, *plan.recipes)
+def judged(plan: Plan, runs: Path, commit: str) -> Ablation:
+    """Judge all runs and compare them."""
     task = load_task(plan.recipe_of(next(iter(plan.variants))).task)
     split = split_of(task)
     found = {name: runs_of(plan, runs, name) for name in plan.variants}
-    judged = {
+    figures = {
         part: {
             name: [judge(run, split, task, part) for run in each] for name, each in found.items()
         }
@@ -126,23 +129,22 @@ def record(plan: Plan, path: Path, runs: Path) -> Path:
         name: sum(run.info["seconds"]["training"] for run in each) / len(each)
         for name, each in found.items()
     }
-    variants = make_variants(judged["test"], judged["valid"], plan.variants, seconds, METRIC)
+    variants = make_variants(figures["test"], figures["valid"], plan.variants, seconds, METRIC)
     first = found[next(iter(plan.variants))][0]
     earlier = RESULTS / ABLATIONS / f"{plan.name}.json"
     looked = read_json(earlier)["test_runs"] if earlier.is_file() else 0
-    ablation = Ablation(
+    return Ablation(
         name=plan.name,
         task=task.name,
         metric=METRIC,
         recipe=plan.recipe,
         seeds=plan.seeds,
         variants=variants,
-        n_users=judged["test"][variants[0].name][0].n_users,
+        n_users=figures["test"][variants[0].name][0].n_users,
         commit=commit,
         test_runs=looked + 1,
         hardware=first.info["hardware"],
     )
-    return write_ablation(ablation, RESULTS)
 
 
 def runs_of(plan: Plan, runs: Path, variant: str) -> list[RunDirectory]:
