@@ -1,4 +1,4 @@
-"""Materialised adapters on disk: bounded in bytes, least recently used first out, never changed.
+"""Materialised adapters on disk: bounded in bytes and age, least recently used first out.
 
 A folder's name is a hash of what is in it. Folders appear whole by a rename and are registered
 after that, so that a kill or a full disk leaves at most a folder that the next opening removes.
@@ -15,10 +15,13 @@ from typing import NamedTuple
 
 from llmrec.adapters.database import Database
 from llmrec.adapters.materialise import CONFIG, WEIGHTS, PlainLora
-from llmrec.errors import ArtifactError, StorageError
+from llmrec.errors import StorageError
 from llmrec.storage import atomic_directory, file_sha256
 
-_SLACK = 4096  # header of safetensors and configuration, per adapter
+_SLACK = 4096  # configuration and the beginning of safetensors' header
+_SLACK_PER_TENSOR = 256
+
+Stamp = tuple[tuple[int, int, int], ...]
 
 
 class FileState(NamedTuple):
@@ -36,6 +39,7 @@ class AdapterFiles:
         folder: Where they lie.
         database: Where they are registered.
         budget: Most bytes of all adapters together.
+        ttl: Seconds after which an adapter that nobody asked for goes; None keeps it.
         clock: Nanoseconds, for telling which was used last.
     """
 
@@ -44,36 +48,48 @@ class AdapterFiles:
         folder: Path,
         database: Database,
         budget: int,
+        ttl: float | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.folder, self._database, self.budget, self._clock = folder, database, budget, clock
-        self._verified: dict[str, tuple[int, int]] = {}
+        self.folder, self._database, self._clock = folder, database, clock
+        self.budget, self.ttl = budget, ttl
+        self._verified: dict[str, Stamp] = {}
         self.counts: Counter[str] = Counter()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(
-        self, name: str, owner: str | None, make: Callable[[], PlainLora], lease: float = 0.0
-    ) -> tuple[Path, FileState]:
+        self,
+        name: str,
+        make: Callable[[], PlainLora],
+        lease: float = 0.0,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> tuple[Path, FileState] | None:
         """A whole adapter, made if it is missing or damaged.
 
         Args:
             name: Its name.
-            owner: Key of the user whose it is, or None for one that is nobody's.
             make: Makes it.
             lease: Seconds for which it is not evicted.
+            allowed: Asked last, when no other process can write: whether it may still be made.
+
+        Returns:
+            Its folder and what is registered, or None where it may not be made any more.
 
         Raises:
             StorageError: It does not fit beside pinned and leased ones, or the disk is full.
         """
-        state = self._found(name)
-        if state is None:
-            with self._database.making():
-                state = self._found(name)  # another writer may have made it meanwhile
-                if state is None:
-                    state = self._make(name, make())
-        else:
+        state = self._held(name, lease)
+        if state is not None:
             self.counts["found"] += 1
-        self._use(name, owner, lease)
+            return self.folder / name, state
+        adapter = make()
+        with self._database.making():
+            state = self._held(name, lease)  # another writer may have made it meanwhile
+            if state is None:
+                if not allowed():
+                    return None
+                return self.folder / name, self._write(name, adapter, lease)
+        self.counts["found"] += 1
         return self.folder / name, state
 
     def names(self) -> dict[str, int]:
@@ -85,30 +101,16 @@ class AdapterFiles:
         """Bytes of all registered adapters."""
         return sum(self.names().values())
 
-    def pin(self, name: str, pinned: bool) -> None:
-        """Keep an adapter whatever the budget, or stop keeping it.
-
-        Raises:
-            ArtifactError: It is not there.
-        """
+    def pin(self, names: list[str], pinned: bool) -> None:
+        """Keep adapters whatever the budget and their age, or stop keeping them."""
         with self._database.transaction() as connection:
-            changed = connection.execute(
-                "UPDATE adapters SET pinned = ? WHERE name = ?", (int(pinned), name)
-            ).rowcount
-        if not changed:
-            raise ArtifactError(f"there is no adapter {name}; ask for it first, then pin it.")
+            connection.executemany(
+                "UPDATE adapters SET pinned = ? WHERE name = ?",
+                [(int(pinned), name) for name in names],
+            )
 
-    def owned_alone(self, key: str) -> list[str]:
-        """Adapters that belong to this user and to nobody else, old versions included."""
-        query = (
-            "SELECT name FROM owners AS mine WHERE user = ? AND NOT EXISTS "
-            "(SELECT 1 FROM owners WHERE name = mine.name AND user != mine.user)"
-        )
-        with self._database.connection() as connection:
-            return [row[0] for row in connection.execute(query, (key,))]
-
-    def leased(self, names: list[str]) -> list[str]:
-        """Which of these are being served."""
+    def in_use(self, names: list[str]) -> list[str]:
+        """Which of these are pinned or leased."""
         query = "SELECT 1 FROM adapters WHERE name = ? AND (leased_until > ? OR pinned)"
         with self._database.connection() as connection:
             now = self._clock()
@@ -119,97 +121,155 @@ class AdapterFiles:
         for name in names:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM adapters WHERE name = ?", (name,))
-                connection.execute("DELETE FROM owners WHERE name = ?", (name,))
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-            self._verified.pop(name, None)
+            self._remove_folder(name)
 
     def sweep(self) -> None:
-        """Remove folders that a killed writer left, and entries without a folder."""
+        """Remove what a killed writer left, entries without a folder, and what is too old."""
         with self._database.making():
             known = self.names()
             for path in self.folder.iterdir():
                 if path.name not in known:
                     shutil.rmtree(path, ignore_errors=True)
             self.remove([name for name in known if not (self.folder / name).is_dir()])
+            self._expire()
 
-    def _found(self, name: str) -> FileState | None:
-        """What is registered, if the files are there and are those that were written."""
+    def shrink(self) -> None:
+        """Evict what is too old or beyond the budget, where it is not in use."""
+        with self._database.making():
+            self._expire()
+            self._make_room(0)
+
+    def damaged(self) -> list[str]:
+        """Read every adapter and remove those that differ from their hash; their names.
+
+        They are made again when somebody asks for them.
+        """
+        found = []
+        for name in self.names():
+            self._verified.pop(name, None)
+            if self._registered(name) is not None and not self._is_whole(name):
+                found.append(name)
+        with self._database.making():
+            self.remove(found)
+        self.counts["damaged"] += len(found)
+        return found
+
+    def _held(self, name: str, lease: float) -> FileState | None:
+        """Take a lease first, then look: what is leased cannot be evicted in between."""
+        now = self._clock()
+        until = now + int(lease * 1e9) if lease else 0
+        with self._database.transaction() as connection:
+            there = connection.execute(
+                "UPDATE adapters SET used = ?, leased_until = max(leased_until, ?) WHERE name = ?",
+                (now, until, name),
+            ).rowcount
+        if not there:
+            return None
+        return self._registered(name) if self._is_whole(name) else None
+
+    def _registered(self, name: str) -> FileState | None:
         with self._database.connection() as connection:
             row = connection.execute(
                 "SELECT bytes, sha256, error FROM adapters WHERE name = ?", (name,)
             ).fetchone()
-        if row is None:
-            return None
-        state = FileState(*row)
-        if self._is_whole(name, state):
-            return state
-        self.counts["damaged"] += 1
-        self._verified.pop(name, None)
-        return None
+        return None if row is None else FileState(*row)
 
-    def _is_whole(self, name: str, state: FileState) -> bool:
-        """Hashes are computed when a file is first met, and when its time or size changes."""
+    def _is_whole(self, name: str) -> bool:
+        """Hashes are computed when files are first met, and when their times or sizes change."""
+        state = self._registered(name)
+        if state is None:
+            return False
         try:
-            seen = (self.folder / name / WEIGHTS).stat()
-            if self._verified.get(name) == (seen.st_mtime_ns, seen.st_size):
-                return (self.folder / name / CONFIG).is_file()
+            stamp = _stamp(self.folder / name)
+            if self._verified.get(name) == stamp:
+                return True
             whole = _hash_of(self.folder / name) == state.sha256
         except OSError:
             return False
         if whole:
-            self._verified[name] = (seen.st_mtime_ns, seen.st_size)
+            self._verified[name] = stamp
         return whole
 
-    def _make(self, name: str, adapter: PlainLora) -> FileState:
-        size = _SLACK + sum(t.numel() * t.element_size() for t in adapter.tensors.values())
-        self._make_room(size, name)
+    def _write(self, name: str, adapter: PlainLora, lease: float) -> FileState:
+        if self._registered(name) is not None:
+            self.counts["damaged"] += 1
+            self.remove([name])
+        size = _SLACK + _SLACK_PER_TENSOR * len(adapter.tensors)
+        size += sum(t.numel() * t.element_size() for t in adapter.tensors.values())
+        self._expire()
+        self._make_room(size)
         target = self.folder / name
+        shutil.rmtree(target, ignore_errors=True)  # of a writer that was killed
         with atomic_directory(target, CONFIG) as temporary:
             adapter.write(temporary)
         size = sum(file.stat().st_size for file in target.iterdir())
         state = FileState(size, _hash_of(target), adapter.error)
+        self._verified[name] = _stamp(target)
+        now = self._clock()
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO adapters (name, bytes, sha256, error, used) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes, sha256 = excluded.sha256",
-                (name, *state, self._clock()),
+                "INSERT INTO adapters (name, bytes, sha256, error, used, leased_until) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (name, *state, now, now + int(lease * 1e9) if lease else 0),
             )
         self.counts["made"] += 1
         return state
 
-    def _make_room(self, size: int, name: str) -> None:
-        with self._database.connection() as connection:
-            rows = connection.execute(
-                "SELECT name, bytes, leased_until > ? OR pinned FROM adapters WHERE name != ? "
-                "ORDER BY used",
-                (self._clock(), name),
-            ).fetchall()
-        total = size + sum(row[1] for row in rows)
-        gone = []
-        for other, other_bytes, kept in rows:
-            if total <= self.budget:
-                break
-            if not kept:
-                gone.append(other)
-                total -= other_bytes
-        if total > self.budget:
-            held = sum(row[1] for row in rows if row[2])
-            raise StorageError(
-                f"an adapter of {size:,} bytes does not fit into the budget of {self.budget:,}, "
-                f"of which {held:,} are pinned or being served; raise the budget, or unpin some."
-            )
-        self.remove(gone)
-        self.counts["evicted"] += len(gone)
-
-    def _use(self, name: str, owner: str | None, lease: float) -> None:
+    def _make_room(self, size: int) -> None:
+        """Evict the least recently used until ``size`` bytes fit; nobody, if they cannot."""
         now = self._clock()
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE adapters SET used = ?, leased_until = max(leased_until, ?) WHERE name = ?",
-                (now, now + int(lease * 1e9) if lease else 0, name),
+        with self._database.connection() as connection:
+            total, free = connection.execute(
+                "SELECT coalesce(sum(bytes), 0), coalesce(sum(CASE WHEN leased_until <= ? AND "
+                "NOT pinned THEN bytes END), 0) FROM adapters",
+                (now,),
+            ).fetchone()
+            if size and total - free + size > self.budget:
+                raise StorageError(
+                    f"an adapter of {size:,} bytes does not fit into the budget of "
+                    f"{self.budget:,}, of which {total - free:,} are pinned or being served; "
+                    "raise the budget, or unpin some."
+                )
+            gone = []
+            candidates = connection.execute(
+                "SELECT name, bytes FROM adapters WHERE leased_until <= ? AND NOT pinned "
+                "ORDER BY used",
+                (now,),
             )
-            if owner is not None:
-                connection.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (owner, name))
+            while total + size > self.budget and (row := candidates.fetchone()):
+                gone.append(row[0])
+                total -= row[1]
+            candidates.close()
+        self._evict(gone)
+
+    def _expire(self) -> None:
+        if self.ttl is None:
+            return
+        query = "SELECT name FROM adapters WHERE used < ?"
+        with self._database.connection() as connection:
+            rows = connection.execute(query, (self._clock() - int(self.ttl * 1e9),)).fetchall()
+        self._evict([row[0] for row in rows], "expired")
+
+    def _evict(self, names: list[str], counted: str = "evicted") -> None:
+        """Delete adapters unless somebody took a lease meanwhile."""
+        for name in names:
+            with self._database.transaction() as connection:
+                gone = connection.execute(
+                    "DELETE FROM adapters WHERE name = ? AND leased_until <= ? AND NOT pinned",
+                    (name, self._clock()),
+                ).rowcount
+            if gone:
+                self._remove_folder(name)
+                self.counts[counted] += 1
+
+    def _remove_folder(self, name: str) -> None:
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        self._verified.pop(name, None)
+
+
+def _stamp(folder: Path) -> Stamp:
+    stats = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
+    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
 def _hash_of(folder: Path) -> str:

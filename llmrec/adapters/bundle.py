@@ -50,6 +50,10 @@ class Bundle:
         except TypeError as error:
             raise ArtifactError(f"{source} does not describe a bundle: {error}.") from None
 
+    def filled(self, known: "Bundle") -> "Bundle":
+        """This bundle with what it does not say taken from another."""
+        return Bundle(**{k: v or getattr(known, k) for k, v in self.to_dict().items()})
+
     def require(self, given: "Bundle") -> None:
         """Refuse what was made for something else; where either says nothing, nothing is compared.
 

@@ -24,16 +24,24 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS gates (
   id INTEGER PRIMARY KEY, user TEXT NOT NULL UNIQUE, gate BLOB NOT NULL,
   version INTEGER NOT NULL, source TEXT NOT NULL, time INTEGER NOT NULL, centroid INTEGER);
+CREATE TABLE IF NOT EXISTS earlier (
+  id INTEGER NOT NULL, version INTEGER NOT NULL, source TEXT NOT NULL, time INTEGER NOT NULL,
+  gate BLOB NOT NULL, PRIMARY KEY (id, version)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sums (users INTEGER NOT NULL, gate BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS centroids (id INTEGER PRIMARY KEY, gate BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS prior (id INTEGER PRIMARY KEY CHECK (id = 0), gate BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS priors (
+  name TEXT PRIMARY KEY, users INTEGER NOT NULL, gate BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS members (user TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS profiles (user TEXT PRIMARY KEY, gate BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS adapters (
   name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, error REAL NOT NULL,
   used INTEGER NOT NULL, leased_until INTEGER NOT NULL DEFAULT 0,
   pinned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS owners (
-  user TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, name)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS owners_by_name ON owners (name);
+CREATE INDEX IF NOT EXISTS adapters_by_use ON adapters (used);
+CREATE TABLE IF NOT EXISTS issued (
+  name TEXT NOT NULL, found TEXT NOT NULL, whose TEXT NOT NULL,
+  PRIMARY KEY (name, found, whose)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS issued_by_user ON issued (whose);
 """
 
 
@@ -77,7 +85,8 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has rolled back already
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -90,7 +99,10 @@ class Database:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             connection.close()
-            raise StorageError(f"{lock} is held by another writer: {error}.") from error
+            raise StorageError(
+                f"{lock} cannot be locked: {error}; wait for the other writer, or check the "
+                "folder's permissions and the space left."
+            ) from error
         try:
             yield
         finally:
@@ -100,7 +112,8 @@ class Database:
         """Write the file anew, so that nothing deleted stays in free pages or in the log.
 
         Raises:
-            StorageError: Another process keeps the file busy.
+            StorageError: Another process keeps the file busy, or there is no room for a second
+                copy; what was deleted stays deleted and is overwritten in place.
         """
         with self.connection() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -108,24 +121,32 @@ class Database:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open(self) -> sqlite3.Connection:
-        new = not self._path.exists()
-        if new:
+        if not self._path.exists():
             self._path.touch(mode=0o600)
         connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-        connection.execute(f"PRAGMA page_size = {_PAGE}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Check whose file it is before anything in it is touched."""
         (found,) = connection.execute("PRAGMA application_id").fetchone()
         (layout,) = connection.execute("PRAGMA user_version").fetchone()
-        if (found, layout) == (0, 0):
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {_LAYOUT}")
-        elif (found, layout) != (APPLICATION_ID, _LAYOUT):
-            connection.close()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        known = (found, layout) == (APPLICATION_ID, _LAYOUT)
+        if not known and (found, layout, tables) != (0, 0, 0):
             raise ArtifactError(
                 f"{self._path} is not an adapter store of layout {_LAYOUT} (application id "
                 f"{found:#x}, layout {layout})."
             )
-        connection.executescript(_TABLES)
-        return connection
+        connection.execute(f"PRAGMA page_size = {_PAGE}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")
+        if not known:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+            connection.executescript(_TABLES)

@@ -1,21 +1,26 @@
-"""Gate weights of users: one row each, with version, source and time, and what sums them up."""
+"""Gate weights of users: one row each, with version, source and time, and a few earlier ones.
+
+Versions count from 1 and never go back: rolling back writes the old weights as a new version.
+"""
 
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
+from llmrec.adapters.gate_format import Array, GateFormat
+from llmrec.adapters.priors import add_to_sums
 from llmrec.adapters.user_keys import UserId, user_key, user_of
-from llmrec.errors import DataError
-
-Array = npt.NDArray[np.float32]
+from llmrec.errors import DataError, UnknownIdError
 
 _AT_ONCE = 20_000
 _KEYS_PER_QUERY = 500
+_FIELDS = "g.user, g.gate, g.version, g.source, g.time, g.centroid"
 
 
 class GateRow(NamedTuple):
@@ -43,12 +48,13 @@ class GateTable:
 
     Args:
         database: Where.
-        shape: Gates and their width.
-        dtype: How weights are stored, ``float16`` or ``float32``.
+        form: Shape and precision.
+        keep: Earlier versions kept of each user.
     """
 
-    def __init__(self, database: Database, shape: tuple[int, int], dtype: str) -> None:
-        self._database, self._shape, self._dtype = database, shape, np.dtype(dtype)
+    def __init__(self, database: Database, form: GateFormat, keep: int = 0) -> None:
+        self._database, self._form, self._keep = database, form, keep
+        self._clusters = Clusters(database, form)
 
     def __len__(self) -> int:
         with self._database.connection() as connection:
@@ -65,117 +71,116 @@ class GateTable:
         Raises:
             DataError: Shapes do not fit, a weight is not finite, an id is not valid or repeated.
         """
-        values = np.asarray(gates)
-        if values.shape != (len(users), *self._shape):
-            raise DataError(
-                f"gates of {len(users)} users must have shape {[len(users), *self._shape]}, "
-                f"found {list(values.shape)}."
-            )
         keys = [user_key(user) for user in users]
         if len(set(keys)) < len(keys):
             raise DataError("a user is named twice; give each user one row of gates.")
-        stored = values.astype(self._dtype)
-        finite = np.isfinite(stored.reshape(len(keys), -1)).all(axis=1)
-        if not finite.all():
-            raise DataError(
-                f"the gate of user {users[int(np.argmin(finite))]!r} is not finite in {self._dtype}"
-            )
+        stored = self._form.checked(gates, [f"user {key}" for key in keys])
         with self._database.transaction() as connection:
-            centroids = self._centroids(connection)
+            centroids = self._clusters.read(connection)
             for start in range(0, len(keys), _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
                 self._put(connection, keys[part], stored[part], source, centroids)
 
     def get(self, user: UserId) -> GateRow | None:
         """One user's gate, or None."""
+        found = self.get_with_centroid(user)
+        return None if found is None else found[0]
+
+    def get_with_centroid(self, user: UserId) -> tuple[GateRow, Array | None] | None:
+        """One user's gate and the centroid that stands for it, read together; or None."""
         with self._database.connection() as connection:
             row = connection.execute(
-                "SELECT user, gate, version, source, time, centroid FROM gates WHERE user = ?",
+                f"SELECT {_FIELDS}, c.gate FROM gates g LEFT JOIN centroids c "
+                "ON c.id = g.centroid WHERE g.user = ?",
                 (user_key(user),),
             ).fetchone()
-        return None if row is None else self._row(row)
-
-    def rows(self, limit: int | None = None) -> Iterator[GateRow]:
-        """Rows in the order in which users came."""
-        with self._database.connection() as connection:
-            found = connection.execute(
-                "SELECT user, gate, version, source, time, centroid FROM gates ORDER BY id LIMIT ?",
-                (-1 if limit is None else limit,),
-            )
-            for row in found:
-                yield self._row(row)
-
-    def delete(self, connection: sqlite3.Connection, user: UserId) -> bool:
-        """Remove a user inside a transaction; returns whether there was one."""
-        key = user_key(user)
-        old = self._gates_of(connection, [key])
-        connection.execute("DELETE FROM gates WHERE user = ?", (key,))
-        if old:
-            self._add_to_sums(connection, -1, -old[key].astype(np.float64))
-        return bool(old)
-
-    def mean(self) -> Array | None:
-        """Mean over all users, or None where there is nobody."""
-        with self._database.connection() as connection:
-            row = connection.execute("SELECT users, gate FROM sums").fetchone()
-        if row is None or row[0] == 0:
+        if row is None:
             return None
-        total: Array = np.frombuffer(row[1]).reshape(self._shape) / row[0]
-        return total.astype(np.float32)
+        return self._row(row[:6]), None if row[6] is None else self._form.decode(row[6])
 
-    def prior(self) -> Array | None:
-        """What strangers get: the mean when :meth:`fix_prior` was last called, or None."""
+    def versions(self, user: UserId) -> list[GateRow]:
+        """The present gate and the earlier ones that are kept, newest first; or none."""
+        key = user_key(user)
+        query = (
+            f"SELECT {_FIELDS} FROM gates g WHERE g.user = ? UNION ALL "
+            "SELECT g.user, e.gate, e.version, e.source, e.time, NULL FROM gates g "
+            "JOIN earlier e ON e.id = g.id WHERE g.user = ? ORDER BY 3 DESC"
+        )
         with self._database.connection() as connection:
-            row = connection.execute("SELECT gate FROM prior").fetchone()
-        return None if row is None else self._decode(row[0])
+            return [self._row(row) for row in connection.execute(query, (key, key)).fetchall()]
 
-    def fix_prior(self) -> Array | None:
-        """Take the present mean as what strangers get."""
-        mean = self.mean()
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM prior")
-            if mean is not None:
-                connection.execute("INSERT INTO prior VALUES (0, ?)", (self._encode(mean),))
-        return self.prior()
-
-    def centroids(self) -> Array:
-        """``[C, gates, blocks]``; none where users are not clustered."""
-        with self._database.connection() as connection:
-            return self._centroids(connection)
-
-    def cluster(self, count: int, seed: int = 0, sample: int = 200_000) -> None:
-        """Cluster users by k-means and give everyone a centroid; 0 removes the clusters.
+    def rollback(self, user: UserId, version: int) -> int:
+        """Serve an earlier version again, under a new number.
 
         Args:
-            count: Centroids.
-            seed: Of k-means and of the sample.
-            sample: Most users that the centroids are computed from.
+            user: The id.
+            version: One of :meth:`versions`.
+
+        Returns:
+            The new version.
 
         Raises:
-            DataError: There are fewer users than centroids.
+            UnknownIdError: The user, or the version, is not there.
         """
-        if count > len(self):
-            raise DataError(f"{len(self)} users cannot be put into {count} clusters.")
-        found = _k_means(self._sample(sample, seed), count, seed) if count else None
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM centroids")
-            if found is None:
-                connection.execute("UPDATE gates SET centroid = NULL")
+        rows = {row.version: row for row in self.versions(user)}
+        if not rows:
+            raise UnknownIdError(f"the store has no gate of user {user!r}.")
+        if version not in rows:
+            raise UnknownIdError(
+                f"version {version} of user {user!r} is not kept; there are "
+                f"{', '.join(map(str, rows))}."
+            )
+        self.put([user], rows[version].gate[None], f"rollback to {version}")
+        return max(rows) + 1
+
+    def rows(self, limit: int | None = None) -> Iterator[GateRow]:
+        """Rows in the order in which users came; read in parts, so that nobody waits for them."""
+        last, left = 0, -1 if limit is None else limit
+        while left:
+            size = _KEYS_PER_QUERY if left < 0 else min(left, _KEYS_PER_QUERY)
+            with self._database.connection() as connection:
+                found = connection.execute(
+                    f"SELECT {_FIELDS}, g.id FROM gates g WHERE g.id > ? ORDER BY g.id LIMIT ?",
+                    (last, size),
+                ).fetchall()
+            if not found:
                 return
-            rows = [(n, self._encode(c)) for n, c in enumerate(found.reshape(-1, *self._shape))]
-            connection.executemany("INSERT INTO centroids VALUES (?, ?)", rows)
-            self._assign_all(connection, self._centroids(connection))
+            yield from (self._row(row[:6]) for row in found)
+            last, left = found[-1][6], left - len(found) if left > 0 else left
+
+    def sample(self, most: int) -> Array:
+        """``[n, gates, blocks]`` of at most ``most`` users, evenly spread over the order."""
+        with self._database.connection() as connection:
+            ids = [row[0] for row in connection.execute("SELECT id FROM gates ORDER BY id")]
+            step = max(1, -(-len(ids) // most))
+            query = "SELECT gate FROM gates WHERE id = ?"
+            rows = [connection.execute(query, (n,)).fetchone() for n in ids[::step]]
+        found = [self._form.decode(row[0]) for row in rows if row is not None]
+        return np.stack(found) if found else self._form.none()
+
+    def delete(self, connection: sqlite3.Connection, user: UserId) -> bool:
+        """Remove a user and all versions in a transaction; returns whether there was one."""
+        key = user_key(user)
+        old = self._gates_of(connection, [key])
+        connection.execute(
+            "DELETE FROM earlier WHERE id = (SELECT id FROM gates WHERE user = ?)", (key,)
+        )
+        connection.execute("DELETE FROM gates WHERE user = ?", (key,))
+        if old:
+            add_to_sums(connection, -1, -old[key].astype(np.float64))
+        return bool(old)
 
     def _put(
         self,
         connection: sqlite3.Connection,
         keys: Sequence[str],
-        stored: npt.NDArray[np.generic],
+        stored: npt.NDArray[Any],
         source: str,
         centroids: Array,
     ) -> None:
         old = self._gates_of(connection, keys)
-        nearest = _nearest(stored.astype(np.float32), centroids)
+        self._keep_earlier(connection, list(old))
+        nearest = self._clusters.nearest(stored.astype(np.float32), centroids)
         now = int(time.time())
         rows = [
             (key, gate.tobytes(), 1, source, now, number)
@@ -191,18 +196,21 @@ class GateTable:
         change = stored.astype(np.float64).sum(axis=0)
         for gate in old.values():
             change -= gate
-        self._add_to_sums(connection, len(keys) - len(old), change)
+        add_to_sums(connection, len(keys) - len(old), change)
 
-    def _add_to_sums(
-        self, connection: sqlite3.Connection, users: int, change: npt.NDArray[np.float64]
-    ) -> None:
-        row = connection.execute("SELECT users, gate FROM sums").fetchone()
-        count, total = (0, np.zeros(self._shape)) if row is None else row
-        if row is not None:
-            total = np.frombuffer(total).reshape(self._shape)
-        connection.execute("DELETE FROM sums")
-        new = (count + users, (total + change).tobytes())
-        connection.execute("INSERT INTO sums VALUES (?, ?)", new)
+    def _keep_earlier(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+        if not self._keep:
+            return
+        connection.executemany(
+            "INSERT INTO earlier (id, version, source, time, gate) "
+            "SELECT id, version, source, time, gate FROM gates WHERE user = ?",
+            [(key,) for key in keys],
+        )
+        connection.executemany(
+            "DELETE FROM earlier WHERE id = (SELECT id FROM gates WHERE user = ?) "
+            "AND version <= (SELECT version FROM gates WHERE user = ?) - ?",
+            [(key, key, self._keep) for key in keys],
+        )
 
     def _gates_of(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -210,54 +218,8 @@ class GateTable:
             part = keys[start : start + _KEYS_PER_QUERY]
             marks = ",".join("?" * len(part))
             rows = connection.execute(f"SELECT user, gate FROM gates WHERE user IN ({marks})", part)
-            found |= {key: self._decode(blob) for key, blob in rows}
+            found |= {key: self._form.decode(blob) for key, blob in rows}
         return found
 
-    def _centroids(self, connection: sqlite3.Connection) -> Array:
-        rows = connection.execute("SELECT gate FROM centroids ORDER BY id").fetchall()
-        return np.stack([self._decode(row[0]) for row in rows]) if rows else _none(self._shape)
-
-    def _assign_all(self, connection: sqlite3.Connection, centroids: Array) -> None:
-        cursor = connection.execute("SELECT id, gate FROM gates")
-        while rows := cursor.fetchmany(_AT_ONCE):
-            gates = np.stack([self._decode(blob) for _, blob in rows])
-            numbers = zip(_nearest(gates, centroids), (row[0] for row in rows), strict=True)
-            connection.executemany("UPDATE gates SET centroid = ? WHERE id = ?", list(numbers))
-
-    def _sample(self, size: int, seed: int) -> Array:
-        with self._database.connection() as connection:
-            ids = np.array([row[0] for row in connection.execute("SELECT id FROM gates")])
-            if ids.size > size:
-                ids = np.sort(np.random.default_rng(seed).choice(ids, size, replace=False))
-            query = "SELECT gate FROM gates WHERE id = ?"
-            blobs = [connection.execute(query, (int(i),)).fetchone()[0] for i in ids]
-        return np.stack([self._decode(blob) for blob in blobs]).reshape(len(blobs), -1)
-
-    def _row(self, row: tuple[str, bytes, int, str, int, int | None]) -> GateRow:
-        return GateRow(user_of(row[0]), self._decode(row[1]), *row[2:])
-
-    def _encode(self, gate: Array) -> bytes:
-        return gate.astype(self._dtype).tobytes()
-
-    def _decode(self, blob: bytes) -> Array:
-        return np.frombuffer(blob, dtype=self._dtype).reshape(self._shape).astype(np.float32)
-
-
-def _none(shape: tuple[int, int]) -> Array:
-    return np.empty((0, *shape), dtype=np.float32)
-
-
-def _k_means(values: Array, count: int, seed: int) -> Array:
-    from sklearn.cluster import MiniBatchKMeans
-
-    model = MiniBatchKMeans(count, random_state=seed, n_init=3, batch_size=4096)
-    return np.asarray(model.fit(values).cluster_centers_, dtype=np.float32)
-
-
-def _nearest(gates: Array, centroids: Array) -> list[int | None]:
-    """Number of the nearest centroid of every gate; None where there are no centroids."""
-    if not len(centroids):
-        return [None] * len(gates)
-    flat, centres = gates.reshape(len(gates), -1), centroids.reshape(len(centroids), -1)
-    distance = (centres**2).sum(axis=1) - 2 * flat @ centres.T
-    return [int(number) for number in distance.argmin(axis=1)]
+    def _row(self, row: tuple[Any, ...]) -> GateRow:
+        return GateRow(user_of(row[0]), self._form.decode(row[1]), *row[2:])

@@ -7,6 +7,8 @@ Each gate is ``LayerNorm -> Linear -> ReLU -> Dropout -> Linear -> / T -> softma
 import math
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from llmrec.adapters.config import GatedLoraConfig
 from llmrec.errors import ConfigError
 
 _EPS = 1e-5
+_ROWS_AT_ONCE = 4096
 
 
 class GateBank(nn.Module):
@@ -60,6 +63,18 @@ class GateBank(nn.Module):
         inner = self.dropout(torch.relu(inner))
         logits = torch.einsum("ngh,gkh->ngk", inner, self.outer_weight) + self.outer_bias
         return self._activate(logits / (temperature or config.temperature))
+
+    @torch.inference_mode()
+    def infer(self, states: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """As :meth:`forward` in evaluation mode, on arrays and in parts.
+
+        Args:
+            states: ``[n, gate_dim]``, n at least 1.
+        """
+        given = torch.from_numpy(np.array(states, dtype=np.float32))
+        parts = [self(part) for part in torch.split(given, _ROWS_AT_ONCE)]
+        found: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+        return found
 
     def _activate(self, logits: Tensor) -> Tensor:
         if self._config.compose == "rank_scale":

@@ -98,6 +98,7 @@ def materialise(
     return PlainLora(tensors, peft_config(experts, found_rank), error)
 
 
+@torch.no_grad()
 def truncate(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     """The best approximation of ``b a`` of a smaller rank.
 

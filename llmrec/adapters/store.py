@@ -9,72 +9,40 @@ them.
 """
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-import llmrec
 from llmrec.adapters.adapter_files import AdapterFiles
 from llmrec.adapters.bundle import Bundle
+from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
 from llmrec.adapters.experts import Experts
-from llmrec.adapters.gate_table import Array, GateRow, GateTable
+from llmrec.adapters.gate_format import Array, GateFormat
+from llmrec.adapters.gate_table import GateRow, GateTable
 from llmrec.adapters.gates import even_gates
+from llmrec.adapters.issued import Found, IssuedNames
 from llmrec.adapters.materialise import CONFIG, PlainLora, materialise
+from llmrec.adapters.priors import Priors, shrunk
+from llmrec.adapters.served import FALLBACKS, FOUND, Served, ServedWeights
+from llmrec.adapters.store_answers import Adapter, Forgotten
+from llmrec.adapters.store_files import (
+    EXPERTS,
+    Settings,
+    create_folder,
+    read_folder,
+    write_settings,
+)
 from llmrec.adapters.user_keys import UserId, user_key
-from llmrec.errors import ArtifactError, ConfigError, UnknownIdError
-from llmrec.storage import atomic_directory, read_json
+from llmrec.errors import ArtifactError, UnknownIdError
+from llmrec.storage import atomic_directory
 
-MANIFEST = "store.json"
-_FORMAT = 1
-_STATES_AT_ONCE = 4096
-
-Found = Literal["user", "centroid", "prior", "even"]
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A materialised adapter.
-
-    Attributes:
-        name: Hash of its content; never given to another content.
-        path: Folder in peft's layout.
-        number: ``name`` as a whole number below 2^63, the same in every process.
-        found: Whose weights it has: the user's, those of the user's cluster, the mean of all
-            users, or even ones where there are no users.
-        version: Version of the user's gate, 0 for a stranger.
-        error: Relative error where the rank was cut.
-    """
-
-    name: str
-    path: Path
-    number: int
-    found: Found
-    version: int
-    error: float
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What forgetting a user did.
-
-    Attributes:
-        known: Whether there was a gate of the user.
-        removed: Names of the adapters that were deleted.
-        in_use: Those of them that were pinned or leased: an engine may still hold their weights
-            and must be told to unload these names.
-    """
-
-    known: bool
-    removed: tuple[str, ...]
-    in_use: tuple[str, ...]
+_TRIES = 3
 
 
 class AdapterStore:
@@ -84,29 +52,38 @@ class AdapterStore:
         folder: The store.
         bundle: What it must have been made for; None checks nothing.
 
+    Attributes:
+        gates: Weights of users and their versions, to look through and to roll back.
+        priors: What serves those who have none.
+        files: The adapters on disk.
+
     Raises:
         ArtifactError: It is no store, is damaged, or was made for something else.
     """
 
     def __init__(self, folder: str | Path, bundle: Bundle | None = None) -> None:
         self.folder = Path(folder)
-        about = _read_manifest(self.folder)
-        self.bundle = Bundle.from_dict(about["bundle"], str(self.folder / MANIFEST))
+        self.bundle, self.settings = read_folder(self.folder)
         if bundle is not None:
             self.bundle.require(bundle)
-        self.experts = Experts.load(self.folder / "experts")
+        self.experts = Experts.load(self.folder / EXPERTS)
         if self.experts.fingerprint != self.bundle.experts:
             raise ArtifactError(
-                f"{self.folder / 'experts'} are not the experts that {MANIFEST} names."
+                f"{self.folder / EXPERTS} are not the experts that the store was made for."
             )
-        self.rank: int | None = about["rank"]
-        self.dtype: str = about["dtype"]
-        database = Database(self.folder / "store.sqlite")
-        self._database = database
-        self.gates = GateTable(database, self.experts.gate_shape, about["gate_dtype"])
-        self.files = AdapterFiles(self.folder / "adapters", database, about["byte_budget"])
-        self._found: Counter[str] = Counter()
-        self._centroids: Array | None = None
+        form = GateFormat(self.experts.gate_shape, self.settings.gate_dtype)
+        database = self._database = Database(self.folder / "store.sqlite")
+        self.gates = GateTable(database, form, self.settings.keep_versions)
+        self.priors = Priors(database, form)
+        self._clusters = Clusters(database, form)
+        self._issued = IssuedNames(database)
+        self.files = AdapterFiles(
+            self.folder / "adapters", database, self.settings.byte_budget, self.settings.ttl
+        )
+        self._bank = None if self.experts.config.compose == "shared" else self.experts.gate_bank()
+        even: Array = even_gates(self.experts.config, self.experts.n_gates).numpy()
+        self._even, self._counts = even, Counter[Found]()
+        self._lookup = ServedWeights(self.gates, self._clusters, self.priors, even)
         self.files.sweep()
 
     @classmethod
@@ -115,11 +92,7 @@ class AdapterStore:
         folder: str | Path,
         experts: Experts,
         bundle: Bundle | None = None,
-        *,
-        byte_budget: int = 10 << 30,
-        gate_dtype: Literal["float16", "float32"] = "float16",
-        rank: int | None = None,
-        dtype: str = "float32",
+        **settings: Any,
     ) -> Self:
         """Make an empty store.
 
@@ -127,135 +100,180 @@ class AdapterStore:
             folder: Where; it must not exist, or be empty.
             experts: What was learnt.
             bundle: What adapters depend on; None knows base model and experts only.
-            byte_budget: Most bytes of materialised adapters.
-            gate_dtype: How gate weights are stored.
-            rank: Rank of materialised adapters; None is the exact one.
-            dtype: Of their weights.
+            settings: Fields of :class:`~llmrec.adapters.store_files.Settings`: byte budget, age
+                limit, precision, rank, versions kept.
 
         Raises:
-            ConfigError: The adapters could not be materialised, or the budget is not positive.
+            ConfigError: The adapters could not be materialised, or a setting is unknown or out
+                of range.
             ArtifactError: The folder holds something, or the bundle is of other experts.
         """
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()):
-            raise ArtifactError(f"{folder} is not empty; open it, or choose another folder.")
-        if byte_budget < 1:
-            raise ConfigError(f"byte_budget is {byte_budget}; expected a number above 0.")
-        own = Bundle(base_model=experts.base.fingerprint, experts=experts.fingerprint)
-        if bundle is not None:
-            own.require(bundle)
+        chosen = Settings.of(settings)
         even = even_gates(experts.config, experts.n_gates)
-        materialise(experts, even, rank, dtype)  # refuses now what would fail at every request
-        with atomic_directory(folder, MANIFEST) as temporary:
-            experts.save(temporary / "experts")
-            about = {
-                "format": _FORMAT,
-                "llmrec": llmrec.__version__,
-                "bundle": (bundle or own).to_dict(),
-                "byte_budget": byte_budget,
-                "gate_dtype": gate_dtype,
-                "rank": rank,
-                "dtype": dtype,
-            }
-            (temporary / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
+        materialise(experts, even, chosen.rank, chosen.dtype)  # what would fail at every request
+        create_folder(Path(folder), experts, bundle, chosen)
         return cls(folder)
 
-    def put(self, users: Sequence[UserId], gates: npt.ArrayLike, source: str = "gate") -> None:
-        """Write gate weights ``[n, gates, blocks]``; see :meth:`GateTable.put`."""
-        self.gates.put(users, gates, source)
-
-    def put_states(
-        self, users: Sequence[UserId], states: npt.ArrayLike, source: str = "gate"
-    ) -> None:
-        """Compute and write gate weights from states of users, such as ``CTRModel.user_state``.
-
-        This is all that a refresh after new events takes: no gradient, no language model.
+    def limit(self, *, byte_budget: int | None = None, ttl: float | None = None) -> None:
+        """Change how much and how long adapters are kept, and evict what is beyond that.
 
         Args:
-            users: Ids.
-            states: ``[n, gate_dim]``.
-            source: Where they come from, for instance ``refresh``.
+            byte_budget: Most bytes; None leaves it.
+            ttl: Seconds; None leaves it, 0 keeps adapters whatever their age.
         """
-        bank = self.experts.gate_bank()
-        given = torch.from_numpy(np.asarray(states, dtype=np.float32))
-        with torch.inference_mode():
-            parts = [bank(given[i : i + _STATES_AT_ONCE]) for i in _starts(len(given))]
-        self.put(users, torch.cat(parts).numpy() if parts else np.empty((0, 0, 0)), source)
+        budget = self.settings.byte_budget if byte_budget is None else byte_budget
+        age = self.settings.ttl if ttl is None else ttl or None
+        self.settings = self.settings.changed({"byte_budget": budget, "ttl": age})
+        write_settings(self.folder, self.bundle, self.settings)
+        self.files.budget, self.files.ttl = self.settings.byte_budget, self.settings.ttl
+        self.files.shrink()
+
+    def put(
+        self,
+        users: Sequence[UserId],
+        gates: npt.ArrayLike,
+        source: str = "gate",
+        events: npt.ArrayLike | None = None,
+    ) -> None:
+        """Write gate weights; a user who has some gets a new version.
+
+        Args:
+            users: Different ids.
+            gates: ``[n, gates, blocks]``.
+            source: Where they come from.
+            events: ``[n]`` events behind each user's weights; with ``prior_events`` set, those of
+                users with few are drawn to the mean over users.
+
+        Raises:
+            DataError: Shapes do not fit, a weight is not finite, an id is not valid or repeated.
+        """
+        self.gates.put(users, gates if events is None else self.prepared(gates, events), source)
+
+    def prepared(self, gates: npt.ArrayLike, events: npt.ArrayLike) -> Array:
+        """Gates ``[n, gates, blocks]`` as :meth:`put` would store them with ``[n]`` events."""
+        strength = self.settings.prior_events
+        if strength:
+            towards = self.priors.everybody()
+            gates = shrunk(gates, self._even if towards is None else towards, events, strength)
+        return np.asarray(gates, self.settings.gate_dtype).astype(np.float32)
+
+    def weights_of(self, states: npt.ArrayLike) -> Array:
+        """Gate weights from states of users, such as ``CTRModel.user_state``.
+
+        No gradient and no language model is needed.
+
+        Args:
+            states: ``[n, gate_dim]``.
+
+        Returns:
+            ``[n, gates, blocks]``.
+
+        Raises:
+            ConfigError: The states have another width: they are of another CTR model.
+        """
+        given = np.asarray(states)
+        if self._bank is None or not len(given):
+            return np.broadcast_to(self._even, (len(given), *self.experts.gate_shape))
+        return self._bank.infer(given)
+
+    def put_states(
+        self,
+        users: Sequence[UserId],
+        states: npt.ArrayLike,
+        source: str = "gate",
+        events: npt.ArrayLike | None = None,
+    ) -> None:
+        """:meth:`put` what :meth:`weights_of` finds for ``[n, gate_dim]`` states."""
+        self.put(users, self.weights_of(states), source, events)
 
     def gate(self, user: UserId) -> GateRow | None:
         """What is stored of a user, or None."""
         return self.gates.get(user)
 
-    def weights(self, user: UserId, exact: bool = False) -> tuple[Array, Found, int]:
-        """The weights that serve a user: ``[gates, blocks]``, whose they are, and the version.
+    def weights(self, user: UserId, exact: bool = False) -> Served:
+        """The weights that serve a user, and whose they are; counted in :meth:`stats`.
 
-        A user without weights gets the mean of all users (fixed until
-        :meth:`GateTable.fix_prior`), or even weights where there is nobody; both are counted in
-        :meth:`stats`.
+        A user without weights gets those of their profile, else their group's mean, else
+        everybody's mean, else even weights (reclora.md 5.2).
 
         Args:
             user: The id.
             exact: The user's own weights even where users are clustered.
         """
-        row = self.gates.get(user)
-        if row is not None and row.centroid is not None and not exact:
-            return self._count(self._centroid(row.centroid), "centroid", row.version)
-        if row is not None:
-            return self._count(row.gate, "user", row.version)
-        prior = self.gates.prior()
-        prior = self.gates.fix_prior() if prior is None else prior
-        if prior is not None:
-            return self._count(prior, "prior", 0)
-        even = even_gates(self.experts.config, self.experts.n_gates).numpy()
-        return self._count(even, "even", 0)
+        served = self._lookup.of(user, exact)
+        self._counts[served.origin.found] += 1
+        return served
 
     def adapter(self, user: UserId, *, exact: bool = False, lease: float = 0.0) -> Adapter:
         """The adapter that serves a user, materialised if it is not there yet.
 
         Args:
-            user: The id; strangers get the prior's adapter.
+            user: The id; strangers get a fallback's adapter.
             exact: The user's own adapter even where users are clustered.
             lease: Seconds for which it is not evicted, to read it in peace.
 
         Raises:
             StorageError: It does not fit into the byte budget, or the disk is full.
         """
-        weights, found, version = self.weights(user, exact)
-        name = self.name_of(weights)
-        owner = user_key(user) if found == "user" else None
-        path, state = self.files.get(name, owner, lambda: self._made(weights), lease)
-        number = int(name.removeprefix("lora-")[:16], 16) >> 1
-        return Adapter(name, path, number, found, version, state.error)
+        for _ in range(_TRIES):
+            served = self.weights(user, exact)
+            name = self.name_of(served.weights)
+            if not self._issued.add(name, served.origin):
+                continue  # the user was forgotten meanwhile
+            adapter = self._adapter(name, served, lease)
+            if adapter is not None:
+                return adapter
+        raise ArtifactError(
+            f"user {user!r} was forgotten {_TRIES} times while the adapter was made; ask again."
+        )
+
+    def adapter_named(self, name: str, *, lease: float = 0.0) -> Adapter:
+        """The adapter of a name that was issued before, made again if its files went.
+
+        Raises:
+            UnknownIdError: The name is void: never issued, forgotten, or of weights that are not
+                kept any more.
+            StorageError: As :meth:`adapter`.
+        """
+        for origin in self._issued.origins(name):
+            for weights, version in self._lookup.candidates(origin):
+                if self.name_of(weights) != name:
+                    continue
+                adapter = self._adapter(name, Served(weights, origin, version), lease)
+                if adapter is not None:
+                    return adapter
+        raise UnknownIdError(
+            f"adapter {name!r:.80} is void: it was never handed out, was forgotten, or its weights "
+            "are not kept any more; ask for the user's present adapter."
+        )
 
     def name_of(self, weights: Array) -> str:
         """Name of the adapter with these weights: a hash of everything that is in it."""
-        about = f"{self.bundle.version} {self.experts.fingerprint} {self.rank} {self.dtype} "
+        about = f"{self.bundle.version} {self.settings.rank} {self.settings.dtype} "
         hashed = hashlib.sha256(about.encode() + np.ascontiguousarray(weights).tobytes())
         return f"lora-{hashed.hexdigest()[:40]}"
 
     def pin(self, user: UserId) -> Adapter:
         """Materialise a user's adapter and keep it whatever the budget."""
         adapter = self.adapter(user)
-        self.files.pin(adapter.name, True)
+        self.files.pin([adapter.name], True)
         return adapter
 
     def unpin(self, user: UserId) -> None:
-        """Let a user's adapter be evicted again."""
-        self.files.pin(self.name_of(self.weights(user)[0]), False)
+        """Let a user's adapters be evicted again, those of earlier versions too."""
+        present = self.name_of(self._lookup.of(user).weights)
+        self.files.pin([present, *self._issued.of_user(user_key(user))], False)
 
     def quantise(self, centroids: int, seed: int = 0) -> None:
         """Serve users by the centroid of their cluster (k-means); 0 serves each by their own.
 
         Disk is then bounded by the number of centroids. New weights join the nearest centroid.
-        Adapters of single users, and the prior, are removed and fixed anew.
+        Adapters of single users are removed, and the priors fixed anew.
         """
-        self.gates.cluster(centroids, seed)
-        self.gates.fix_prior()
-        self._centroids = None
+        self._clusters.make(centroids, seed)
+        self.priors.fix()
         if centroids:
-            with self._database.connection() as connection:
-                owned = [r[0] for r in connection.execute("SELECT DISTINCT name FROM owners")]
-            self.files.remove(owned)
+            self.files.remove(self._issued.personal())
 
     def export(
         self, user: UserId, folder: str | Path, rank: int | None = None, dtype: str | None = None
@@ -274,7 +292,8 @@ class AdapterStore:
         row = self.gates.get(user)
         if row is None:
             raise UnknownIdError(f"the store has no gate of user {user!r}; nothing to export.")
-        adapter = materialise(self.experts, torch.from_numpy(row.gate), rank, dtype or self.dtype)
+        gate, kind = torch.from_numpy(row.gate), dtype or self.settings.dtype
+        adapter = materialise(self.experts, gate, rank, kind)
         with atomic_directory(folder, CONFIG) as temporary:
             adapter.write(temporary)
         return adapter
@@ -283,16 +302,17 @@ class AdapterStore:
         """Remove a user's weights and all adapters made of them, then rewrite the file.
 
         What it cannot remove: the little that the user's events changed in the trained experts,
-        gates and CTR model, in centroids and in the fixed prior, until these are made anew; and
+        gates and CTR model, in centroids and in fixed priors, until these are made anew; and
         what an engine has loaded (see :attr:`Forgotten.in_use`).
         """
         key = user_key(user)
         with self._database.making():
-            alone = self.files.owned_alone(key)
-            in_use = self.files.leased(alone)
+            alone = self._issued.of_user_alone(key)
+            in_use = self.files.in_use(alone)
             with self._database.transaction() as connection:
                 known = self.gates.delete(connection, user)
-                connection.execute("DELETE FROM owners WHERE user = ?", (key,))
+                known = self.priors.delete(connection, key) or known
+                self._issued.delete_user(connection, key)
             self.files.remove(alone)
             self._database.rewrite()
         return Forgotten(known, tuple(alone), tuple(in_use))
@@ -300,45 +320,33 @@ class AdapterStore:
     def stats(self) -> Mapping[str, int]:
         """Users, adapters, bytes, and what this process has served since it opened the store.
 
-        ``prior`` and ``even`` count the requests of strangers.
+        ``served_*`` count requests by where the weights came from, ``fallbacks`` those of users
+        without any; ``found``, ``made``, ``evicted``, ``expired`` and ``damaged`` count adapters.
         """
         names = self.files.names()
-        counted = {k: self._found[k] for k in ("user", "centroid", "prior", "even")}
-        counted |= {k: self.files.counts[k] for k in ("made", "found", "evicted", "damaged")}
-        sizes = {"adapters": len(names), "adapter_bytes": sum(names.values())}
-        return {"users": len(self.gates), **sizes, "byte_budget": self.files.budget, **counted}
+        served = {f"served_{kind}": self._counts[kind] for kind in FOUND}
+        kinds = ("found", "made", "evicted", "expired", "damaged")
+        return {
+            "users": len(self.gates),
+            "adapters": len(names),
+            "adapter_bytes": sum(names.values()),
+            "byte_budget": self.settings.byte_budget,
+            **served,
+            "fallbacks": sum(self._counts[kind] for kind in FALLBACKS),
+            **{kind: self.files.counts[kind] for kind in kinds},
+        }
 
-    def rows(self, limit: int | None = None) -> Iterator[GateRow]:
-        """Stored gates, in the order in which users came."""
-        return self.gates.rows(limit)
+    def _adapter(self, name: str, served: Served, lease: float) -> Adapter | None:
+        """Its files and what is known of them; None where the name became void meanwhile."""
+        weights, origin, version = served
 
-    def _made(self, weights: Array) -> PlainLora:
-        given = torch.from_numpy(np.ascontiguousarray(weights))
-        return materialise(self.experts, given, self.rank, self.dtype)
+        def made() -> PlainLora:
+            given = torch.from_numpy(np.ascontiguousarray(weights))
+            return materialise(self.experts, given, self.settings.rank, self.settings.dtype)
 
-    def _count(self, weights: Array, found: Found, version: int) -> tuple[Array, Found, int]:
-        self._found[found] += 1
-        return weights, found, version
-
-    def _centroid(self, number: int) -> Array:
-        if self._centroids is None or number >= len(self._centroids):
-            self._centroids = self.gates.centroids()
-        found: Array = self._centroids[number]
-        return found
-
-
-def _starts(length: int) -> range:
-    return range(0, length, _STATES_AT_ONCE)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{folder} is not an adapter store: it has no {MANIFEST}.")
-    about = read_json(folder / MANIFEST)
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        found = about.get("format") if isinstance(about, dict) else None
-        raise ArtifactError(f"{folder / MANIFEST}: format {found} is not {_FORMAT}.")
-    missing = {"bundle", "byte_budget", "gate_dtype", "rank", "dtype"} - about.keys()
-    if missing:
-        raise ArtifactError(f"{folder / MANIFEST} lacks {', '.join(sorted(missing))}.")
-    return about
+        found = self.files.get(name, made, lease, lambda: self._issued.has(name, origin))
+        if found is None:
+            return None
+        path, state = found
+        number = int(name.removeprefix("lora-")[:16], 16) >> 1 or 1
+        return Adapter(name, path, number, origin.found, version, state.error)

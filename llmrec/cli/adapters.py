@@ -26,7 +26,7 @@ def list_command(
     """Show what a store was made for, how full it is, and its first users."""
     opened = _open(store)
     fields = ("user", "version", "source", "time", "centroid")
-    rows = [{name: getattr(row, name) for name in fields} for row in opened.rows(limit)]
+    rows = [{name: getattr(row, name) for name in fields} for row in opened.gates.rows(limit)]
     facts = {**opened.stats(), "bundle": opened.bundle.to_dict()}
     if as_json:
         print_json({**facts, "listed": rows})
