@@ -41,6 +41,11 @@ class LOSNetConfig(BaseModel):
         description="What risk means: the answer is wrong, or the text was trained on.",
     )
     k: int = Field(20, ge=1, description="Log-probabilities per position that the network reads.")
+    reads: Literal["signature", "actual"] = Field(
+        "signature",
+        description="signature: the K values and the token really there; actual: that token's "
+        "log-probability and rank alone, a baseline.",
+    )
     normaliser: Normaliser = Field(
         "topk",
         description="topk: z-score of the values received; full: by mean and deviation over the "
@@ -121,6 +126,11 @@ class LOSNetConfig(BaseModel):
             raise ValueError(f"heads={self.heads} and 2 must divide hidden={self.hidden}")
         if self.stride > self.window:
             raise ValueError(f"stride={self.stride} would skip positions of window={self.window}")
+        if self.reads == "actual" and (self.extra_channels or self.normaliser == "topk"):
+            raise ValueError(
+                "reads=actual goes with extra_channels=false and another normaliser than topk: "
+                "both say something about the other values"
+            )
         return self
 
 

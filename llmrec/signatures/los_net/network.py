@@ -36,8 +36,9 @@ class LOSNetwork(nn.Module):
     def __init__(self, config: LOSNetConfig, vocab_size: int | None = None) -> None:
         super().__init__()
         self.config = config
-        width, half = config.hidden, config.hidden // 2
-        self.project = nn.Linear(config.k, half)
+        whole = config.reads == "signature"
+        width, half = config.hidden, config.hidden // 2 if whole else config.hidden
+        self.project = nn.Linear(config.k, half) if whole else None
         self.rank_vector = nn.Parameter(torch.randn(half) * half**-0.5)
         self.actual_vector = nn.Parameter(torch.randn(half) * half**-0.5)
         if config.rank_encoding == "one_hot":
@@ -72,7 +73,9 @@ class LOSNetwork(nn.Module):
             table = self.rank_vector
             ranked = actual * table[inputs.rank.clamp(max=len(table) - 1)]
         encoded = ranked + actual * self.actual_vector
-        vectors = torch.cat([self.project(inputs.values), encoded], dim=-1)
+        vectors = encoded
+        if self.project is not None:
+            vectors = torch.cat([self.project(inputs.values), encoded], dim=-1)
         if self.channels is not None:
             vectors = vectors + self.channels(self._standard(inputs.channels))
         return vectors
@@ -86,6 +89,8 @@ class LOSNetwork(nn.Module):
 
     def padding(self) -> Tensor:
         """``[1, width]``: the vector of a row of zeros, without channels."""
+        if self.project is None:
+            return torch.zeros_like(self.first)[None]
         bias = self.project.bias
         return torch.cat([bias, torch.zeros_like(bias)])[None]
 
