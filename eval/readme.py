@@ -6,15 +6,21 @@ python eval/readme.py --check   # exit 1 if they differ from eval/results
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+from tables import OVERVIEW, benchmark_table, overview
+
 from llmrec.evaluation.ablation import ablation_table, load_ablations
-from llmrec.evaluation.results import Benchmark, load_benchmarks, results_table
+from llmrec.evaluation.results import Result, load_benchmarks, load_results, results_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
-COLUMNS = ["ndcg@10", "hit_rate@10"]
-PAGES = ("README.md", "docs/sra_cl.md")
+BENCHMARK_NAMES = ROOT / "eval" / "benchmarks" / "names.yaml"
+COLUMNS = [OVERVIEW, "hit_rate@10"]
+PAIR_COLUMNS = ["auc", "uauc", "logloss", "ece"]
+PAGES = ("README.md", "docs/sra_cl.md", "docs/results.md")
 SRA_CL_TASKS = ("amazon-beauty-unfiltered", "amazon-beauty", "amazon-office-unfiltered")
 
 
@@ -34,16 +40,23 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """The text with its generated parts brought up to date."""
-    benchmarks, ablations = load_benchmarks(RESULTS), load_ablations(RESULTS)
+    results, benchmarks, ablations = (
+        load(RESULTS) for load in (load_results, load_benchmarks, load_ablations)
+    )
+    names = yaml.safe_load(BENCHMARK_NAMES.read_text(encoding="utf-8"))
     of_sra_cl = [each for each in ablations if each.name.endswith("sra-cl")]
     steps = [each for each in benchmarks if each.benchmark.startswith("sra_cl_step")]
+    compared = [each for each in benchmarks if each.peer is not None]
+    tasks = {each.task: columns_of(each) for each in results}
+    pairs = [task for task, columns in tasks.items() if columns is PAIR_COLUMNS]
     tables = {
-        "results": results_table(RESULTS, metrics=COLUMNS),
-        "benchmarks": benchmark_table(benchmarks),
-        "sra-cl-results": "\n\n".join(
-            results_table(RESULTS, task=task, metrics=COLUMNS) for task in SRA_CL_TASKS
-        ),
-        "sra-cl-fast-mode": benchmark_table(steps),
+        "overview": overview(results),
+        "pairs": results_tables({task: PAIR_COLUMNS for task in pairs}),
+        "all-results": results_tables(tasks),
+        "compared-benchmarks": benchmark_table(compared, names),
+        "all-benchmarks": benchmark_table(benchmarks, names),
+        "sra-cl-results": results_tables({task: COLUMNS for task in SRA_CL_TASKS}),
+        "sra-cl-fast-mode": benchmark_table(steps, names),
         "sra-cl-ablations": "\n\n".join(map(ablation_table, of_sra_cl)),
     }
     for name, table in tables.items():
@@ -52,28 +65,19 @@ def with_tables(text: str) -> str:
     return text
 
 
-def benchmark_table(benchmarks: list[Benchmark]) -> str:
-    """One row per measured job, ratios with their range over repetitions."""
-    lines = [
-        "| job | llmrec | peer | times faster, or quality in equal time |",
-        "|---|---|---|---|",
-    ]
-    for each in benchmarks:
-        peer, ratio = "-", "-"
-        if each.peer is not None:
-            peer = f"{each.peer.name} {each.peer.version}: {seconds(each.peer.seconds)}"
-        if each.ratio is not None:
-            ratio = f"{each.ratio.median:.1f} ({each.ratio.min:.1f} to {each.ratio.max:.1f})"
-        if isinstance(each.setting, dict) and "peer_ndcg@10" in each.setting:
-            values = each.setting["ours_ndcg@10"], each.setting["peer_ndcg@10"]
-            ratio = "ndcg@10 {:.4f} against {:.4f}".format(*values)
-        ours = seconds(each.ours.seconds)
-        lines.append(f"| {each.benchmark.replace('_', ' ')} | {ours} | {peer} | {ratio} |")
-    return "\n".join(lines)
+def columns_of(result: Result) -> list[str]:
+    """The columns of a result's task: those of rankings, of judged pairs, or the protocol's own."""
+    for columns in (COLUMNS, PAIR_COLUMNS):
+        if set(columns) <= result.metrics.keys():
+            return columns
+    return list(result.protocol.metrics)
 
 
-def seconds(value: float) -> str:
-    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+def results_tables(tasks: Mapping[str, Sequence[str]]) -> str:
+    """One table for each task, with its columns."""
+    return "\n\n".join(
+        results_table(RESULTS, task=task, metrics=columns) for task, columns in tasks.items()
+    )
 
 
 def replace(text: str, name: str, content: str) -> str:

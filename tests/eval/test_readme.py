@@ -1,21 +1,29 @@
 """The tables in README.md and docs are the committed results."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
+from llmrec.evaluation.results import Benchmark, load_results
+
 ROOT = Path(__file__).parents[2]
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("eval_readme", ROOT / "eval" / "readme.py")
+def load_script(name="readme"):
+    path = ROOT / "eval" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"eval_{name}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sra_cl.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sra_cl.md", "docs/results.md"])
 def test_pages_hold_the_tables_made_from_the_results(page):
     script = load_script()
     assert page in script.PAGES
@@ -27,6 +35,68 @@ def test_pages_hold_the_tables_made_from_the_results(page):
 def test_a_changed_number_is_noticed():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     script = load_script()
-    changed = script.replace(text, "results", "| sasrec | 0.9999 |")
+    changed = script.replace(text, "overview", "| sasrec | 0.9999 |")
     assert changed != text
     assert script.with_tables(changed) == text
+
+
+def test_every_result_has_a_row_with_figures():
+    """A table shows the metrics of its task: no row is empty."""
+    script = load_script()
+    results = load_results(script.RESULTS)
+    rows = [
+        line
+        for task in {each.task: script.columns_of(each) for each in results}.items()
+        for line in script.results_tables(dict([task])).splitlines()[4:]
+    ]
+    assert len(rows) == len(results)
+    assert not [row for row in rows if "| - |" in row]
+
+
+def test_the_overview_has_the_figures_of_each_model_in_the_column_of_its_task():
+    script = load_script("tables")
+    results = [each for each in load_results(ROOT / "eval" / "results")]
+    header, _, *rows = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in script.overview(results).splitlines()
+    )
+    cells = {
+        (row[0], task): cell for row in rows for task, cell in zip(header[1:], row[1:], strict=True)
+    }
+    ranked = [each for each in results if "ndcg@10" in each.metrics]
+    assert sum(bool(cell) for cell in cells.values()) == len(ranked)
+    for each in ranked:
+        name = f"{each.model} {each.variant}".strip()
+        assert cells[name, each.task].startswith(f"{each.metrics['ndcg@10'].mean:.4f}")
+
+
+def benchmark(**values):
+    about = {"benchmark": "some_job", "setting": {}, "ours": {"seconds": 0.002}}
+    rest = {"peer": None, "ratio": None, "ceiling_share": None, "machine": "m", "commit": "c"}
+    return Benchmark.model_validate(about | rest | values)
+
+
+class TestBenchmarks:
+    """Rows of the table of benchmarks."""
+
+    def row(self, names=(), **values):
+        script = load_script("tables")
+        return script.benchmark_table([benchmark(**values)], dict(names)).splitlines()[-1]
+
+    def test_alone(self):
+        assert self.row() == "| some job | 2 ms |  |  |"
+        assert self.row({"some_job": "a job"}) == "| a job | 2 ms |  |  |"
+
+    def test_faster_and_slower(self):
+        peer = {"name": "Other", "version": "1.2", "seconds": 0.005}
+        ratio = {"median": 2.5, "min": 2.0, "max": 3.0}
+        expected = "| some job | 2 ms | Other (1.2): 5 ms | 2.5 times faster (2.0 to 3.0) |"
+        assert self.row(peer=peer, ratio=ratio) == expected
+        peer = {"name": "our own", "version": "this version", "seconds": 0.0005}
+        ratio = {"median": 0.25, "min": 0.2, "max": 0.5}
+        expected = "| some job | 2 ms | our own: 500 µs | 4.0 times slower (2.0 to 5.0) |"
+        assert self.row(peer=peer, ratio=ratio) == expected
+
+    def test_quality_in_equal_time(self):
+        setting = {"ours_ndcg@10": 0.05, "peer_ndcg@10": 0.01}
+        assert self.row(setting=setting).endswith("| at ndcg@10 0.0500 against 0.0100 |")
