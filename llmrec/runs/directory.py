@@ -145,6 +145,19 @@ class RunDirectory:
             return []
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
+    @property
+    def alignment(self) -> dict[str, Any]:
+        """What an alignment came to, as in ``alignment.json``.
+
+        Raises:
+            ArtifactError: The run is not an aligned one.
+        """
+        if not (self.path / "alignment.json").is_file():
+            raise ArtifactError(
+                f"{self.path} has no alignment.json; 'llmrec align RECIPE' writes aligned runs."
+            )
+        return dict(read_json(self.path / "alignment.json"))
+
     def model(self) -> "BaseRecommender[Any]":
         """The trained model, with the histories of its known users if they are here."""
         from llmrec.runs.loading import load

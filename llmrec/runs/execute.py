@@ -64,11 +64,10 @@ def train(
         TrainingError: The loss is not finite, or the checkpoints are of another training.
     """
     output, seed = Path(output), recipe.seeds[0] if seed is None else seed
-    _require_part(part, _PARTS)
-    _require_free(output)
+    require_destination(output, part)
     task = load_task(recipe.task)
     split = task.split(load_dataset(task.dataset)) if split is None else split
-    _limit_threads(recipe.threads)
+    limit_threads(recipe.threads)
     checkpoints = checkpoints_of(output)
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -78,6 +77,32 @@ def train(
     start = time.perf_counter()
     model.fit(split.train_histories(), split.cases("valid"))
     seconds = {"training": time.perf_counter() - start}
+    return keep(output, recipe, model, task, split, seed=seed, part=part, seconds=seconds)
+
+
+def keep(
+    output: Path,
+    recipe: Recipe,
+    model: "BaseRecommender[Any]",
+    task: Task,
+    split: Split,
+    *,
+    seed: int,
+    part: str,
+    seconds: dict[str, float],
+) -> RunDirectory:
+    """Judge a fitted model and keep it as a run; see :func:`train` for the arguments.
+
+    Args:
+        output: The run directory.
+        recipe: What it was made by.
+        model: The model.
+        task: The task.
+        split: The task's split.
+        seed: Of its training.
+        part: Part to judge on.
+        seconds: What took how long.
+    """
     model.serve(split.train_histories(include_valid=True))
     parts = {"valid": ["valid"], "test": ["valid", "test"], "none": []}[part]
     evaluations = [_judge(model, recipe, split, task, each) for each in parts]
@@ -162,6 +187,12 @@ def example_cases(n_cases: int) -> list[int]:
     return [int(row) for row in drawn]
 
 
+def require_destination(output: Path, part: str) -> None:
+    """Refuse an unknown part, or a place that holds something other than a run."""
+    _require_part(part, _PARTS)
+    _require_free(output)
+
+
 def _require_part(part: str, known: tuple[str, ...]) -> None:
     if part not in known:
         raise ConfigError(f"unknown part {part!r}{nearest_name(part, known)}")
@@ -177,7 +208,8 @@ def _require_free(output: Path) -> None:
         )
 
 
-def _limit_threads(threads: int | None) -> None:
+def limit_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads; None leaves it as it is."""
     if threads is not None:
         import torch
 

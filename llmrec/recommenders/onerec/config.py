@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
 from llmrec.recommenders.onerec.generator.sessions import SessionRule
 from llmrec.recommenders.onerec.tokenizer.config import TokenizerConfig
@@ -49,6 +50,12 @@ class OneRecConfig(BaseModel):
     )
     beam: int = Field(
         50, ge=1, description="Beams per user; items outside the beam are not recommended."
+    )
+    best_of: int = Field(
+        8, ge=1, description="Sessions among which a reward model chooses, where there is one."
+    )
+    alignment: AlignmentConfig | None = Field(
+        None, description="How 'llmrec align' goes on after training; training ignores it."
     )
     validation_filters_seen: bool = Field(
         True,

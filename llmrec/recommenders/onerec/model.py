@@ -20,13 +20,15 @@ from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.candidates import allowed_items, recommendation_frame
+from llmrec.recommenders.onerec.alignment.config import RewardConfig
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.beam import top_items
 from llmrec.recommenders.onerec.config import OneRecConfig
 from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import session_spans
-from llmrec.recommenders.onerec.serving import candidate_scores, search
+from llmrec.recommenders.onerec.serving import Judge, candidate_scores, search, served_lists
 from llmrec.recommenders.onerec.sources import semantic_ids_of
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown, Users
 
 _POPULARITY = "popularity"  # in the saved state, beside the weights
+_REWARD = "reward."  # likewise, before the names of the reward model's weights
 
 
 class OneRec(BaseRecommender[OneRecConfig]):
@@ -56,6 +59,8 @@ class OneRec(BaseRecommender[OneRecConfig]):
 
     Attributes:
         log: Training and validation rows of the last fit.
+        reward_model: What chooses among sessions, or None.
+        alignment: What an alignment came to, as JSON values, or None.
 
     Example:
         >>> from llmrec.data.simulator import simulate
@@ -92,6 +97,8 @@ class OneRec(BaseRecommender[OneRecConfig]):
         self._generator: Generator | None = None
         self._trie: Trie | None = None
         self._popularity = np.empty(0, dtype=np.int64)
+        self.reward_model: RewardModel | None = None
+        self.alignment: dict[str, Any] | None = None
 
     @property
     def generator(self) -> Generator:
@@ -120,6 +127,39 @@ class OneRec(BaseRecommender[OneRecConfig]):
         """Use these semantic IDs instead of fitting a tokeniser."""
         self._ids = ids
         return self
+
+    def use_reward_model(self, reward: RewardModel, about: Mapping[str, Any] | None = None) -> Self:
+        """Choose sessions with a reward model; it is saved with the model.
+
+        Args:
+            reward: Trained on the items of this model.
+            about: What is worth knowing about it, as JSON values, such as its figures.
+
+        Raises:
+            ConfigError: It knows another number of items, or judges shorter lists.
+        """
+        items, longest = reward.items.num_embeddings - 1, self.config.generator.session
+        if items != len(self.vocabulary):
+            raise ConfigError(
+                f"the reward model knows {items} items and this model {len(self.vocabulary)}; "
+                "train it on the same training part."
+            )
+        if reward.config.session < longest:
+            raise ConfigError(
+                f"the reward model judges lists of {reward.config.session} items at most, but this "
+                f"model writes {longest}; train it with reward.most={longest} or more."
+            )
+        self.reward_model = reward.to(_device()).eval()
+        self.details["reward"] = {"model": reward.config.model_dump(mode="json"), **(about or {})}
+        return self
+
+    def training_rows(self, train: Histories) -> BatchSource:
+        """The rows of supervised training that the settings make of histories."""
+        return self._rows(train, self.generator.levels)
+
+    def reports(self) -> Mapping[str, Mapping[str, Any]]:
+        """See the base class; an aligned model tells of its alignment."""
+        return {} if self.alignment is None else {"alignment": self.alignment}
 
     def recommend(
         self,
@@ -157,39 +197,70 @@ class OneRec(BaseRecommender[OneRecConfig]):
         m: int | None = None,
         exclude_seen: bool = True,
         on_unknown: "OnUnknown" = "error",
+        best_of: int | None = None,
     ) -> pl.DataFrame:
-        """Write the most probable session of every user.
+        """Write a session for every user: the most probable one, or the best of several.
 
         Args:
             users: Ids of known users, or :class:`Histories` of anyone.
             m: Items of the session; None takes the length the model was trained for.
             exclude_seen: Leave out the items of the user's history.
             on_unknown: As for :meth:`recommend`.
+            best_of: Of so many of the most probable sessions, the reward model takes the one it
+                likes best; None is the setting ``best_of`` where there is a reward model, else 1.
 
         Returns:
             A frame ``user_id, item_id, score, rank``: rank is the place in the session from 1,
             score the log-probability of the whole session.
 
         Raises:
-            ConfigError: ``m`` is below 1, or above what the model was trained for.
+            ConfigError: ``m`` is below 1 or above what the model was trained for, ``best_of`` is
+                below 1 or above ``beam``, or it asks for a reward model that is not there.
         """
+        histories = self._histories_of(users, on_unknown)
+        codes, scores = self.session_codes(histories, m, exclude_seen, best_of)
+        values = np.repeat(scores[:, None], codes.shape[1], axis=1)
+        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
+
+    def session_codes(
+        self,
+        histories: Histories,
+        m: int | None = None,
+        exclude_seen: bool = True,
+        best_of: int | None = None,
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """As :meth:`recommend_session`, as item codes.
+
+        Returns:
+            ``[n, m]`` item codes, zeros where no session was found, and ``[n]`` log-probabilities.
+        """
+        judge = self._judge(best_of)
         longest = self.config.generator.session
         m = longest if m is None else m
         if not 1 <= m <= longest:
             raise ConfigError(
                 f"m={m} must lie between 1 and the {longest} items this model was trained to write."
             )
-        histories = self._histories_of(users, on_unknown)
-        codes = np.zeros((len(histories), m), dtype=np.int32)
-        values = np.full((len(histories), m), -np.inf, dtype=np.float32)
-        first = self.trie.items[self.trie.item_offsets[:-1].long()].cpu().numpy()
         width = self.config.beam
-        for rows, lists in search(self._network(), self.trie, histories, width, m, exclude_seen):
-            leaves = lists.leaves[:, 0].cpu().numpy()
-            whole = (leaves >= 0).all(1)
-            codes[rows][whole] = first[leaves[whole]]
-            values[rows][whole] = lists.scores[:, :1].cpu().numpy()[whole]
-        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
+        return served_lists(self._network(), self.trie, histories, width, m, exclude_seen, judge)
+
+    def _judge(self, best_of: int | None) -> Judge | None:
+        """Who chooses among how many lists, or None for the most probable one."""
+        if best_of is None:
+            best_of = min(self.config.best_of, self.config.beam) if self.reward_model else 1
+        if not 1 <= best_of <= self.config.beam:
+            raise ConfigError(
+                f"best_of={best_of} must lie between 1 and the {self.config.beam} lists that the "
+                "beam finds; raise beam to choose among more."
+            )
+        if best_of == 1:
+            return None
+        if self.reward_model is None:
+            raise ConfigError(
+                f"best_of={best_of} needs a reward model, which this model lacks: align it with "
+                "'llmrec align', or give it one with use_reward_model."
+            )
+        return Judge(self.reward_model, best_of)
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
@@ -253,10 +324,13 @@ class OneRec(BaseRecommender[OneRecConfig]):
     def _state(self) -> dict[str, npt.NDArray[Any]]:
         weights = self._network().state_dict()
         state = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+        if self.reward_model is not None:
+            judge = self.reward_model.state_dict()
+            state |= {_REWARD + name: tensor.cpu().numpy() for name, tensor in judge.items()}
         return {**state, _POPULARITY: self._popularity}
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        weights = dict(state)
+        weights = {name: value for name, value in state.items() if not name.startswith(_REWARD)}
         self._popularity = weights.pop(_POPULARITY)
         codes = weights["codes"][1:]
         sizes = tuple(weights[f"heads.{level}.bias"].shape[0] for level in range(codes.shape[1]))
@@ -265,6 +339,16 @@ class OneRec(BaseRecommender[OneRecConfig]):
         self._generator = generator
         self._trie = Trie.build(codes, sizes, order=-self._popularity)
         self._move_to_device()
+        judge = {name: value for name, value in state.items() if name.startswith(_REWARD)}
+        if judge:
+            self._load_reward_model(judge)
+
+    def _load_reward_model(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        config = RewardConfig(**self.details["reward"]["model"])
+        values = {name.removeprefix(_REWARD): torch.from_numpy(v) for name, v in state.items()}
+        reward = RewardModel(config, len(self.vocabulary), values["base_rates"].tolist())
+        reward.load_state_dict(values)
+        self.reward_model = reward.to(_device()).eval()
 
 
 def _device() -> torch.device:

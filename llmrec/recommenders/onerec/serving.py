@@ -156,7 +156,8 @@ def _best_judged(
             f"the reward model gives NaN for a list of user {user!r}; its weights are damaged. "
             "Train it again, or serve with best_of=1."
         )
-    return found.numpy().argmax(1)  # the first of equals is the most probable
+    # the first of equals is the most probable
+    return np.asarray(found.numpy().argmax(1), dtype=np.int64)
 
 
 def first_items(trie: Trie, leaves: Tensor) -> npt.NDArray[np.int32]:

@@ -9,9 +9,9 @@ from test_onerec_generator import N_ITEMS, list_scores, make_generator, of_lists
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
 from llmrec.errors import DataError
+from llmrec.recommenders.onerec.alignment.config import RewardSettings, TowerRule
 from llmrec.recommenders.onerec.alignment.feedback import (
     FeedbackRows,
-    TowerRule,
     event_values,
     session_labels,
     single_items,
@@ -75,7 +75,10 @@ def test_rows_hold_the_newest_history_and_the_session():
 def test_a_reward_model_knows_what_is_liked():
     split = leave_one_out(simulate("simulate:small@1").dataset)
     training = TrainingConfig(epochs=6, batch_size=256, learning_rate=3e-3, seed=1, patience=3)
-    judged = train_reward_model(split, RULES, training, RULE, most=5, dim=16, history=20)
+    settings = RewardSettings(
+        towers=RULES, training=training, sessions=RULE, most=5, dim=16, history=20
+    )
+    judged = train_reward_model(split, settings)
     assert judged.figures["like"]["auc"] > 0.55
     assert judged.figures["stay"]["auc"] > 0.55
     assert 0 < judged.figures["like"]["base_rate"] < 1

@@ -6,38 +6,22 @@ events of the training part are read.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from llmrec.data.histories import Histories
 from llmrec.data.ragged import row_of_each
 from llmrec.data.splits import Split
 from llmrec.errors import DataError, nearest_name
+from llmrec.recommenders.onerec.alignment.config import TowerRule
 from llmrec.recommenders.onerec.alignment.reward import FeedbackBatch
 from llmrec.recommenders.onerec.generator.rows import Int64Array, padded
 from llmrec.recommenders.onerec.generator.sessions import SessionSpans
 
 _TRAIN = 0
-
-
-class TowerRule(BaseModel):
-    """How one kind of feedback is read off the events of a session."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(description="Name of the tower.")
-    column: str = Field(description="Numeric column of the interactions; empty cells count as 0.")
-    label: Literal["any", "high"] = Field(
-        "any", description="any: an event above 0; high: a mean in the top share."
-    )
-    top: float = Field(
-        0.5, gt=0, lt=1, description="Of high: the share of sessions of one length that is high."
-    )
 
 
 def event_values(split: Split, column: str) -> npt.NDArray[np.float64]:

@@ -5,30 +5,35 @@ Users, not sessions, are divided: the figures are those of histories nobody has 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file, save_file
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Split
+from llmrec.errors import ArtifactError
 from llmrec.evaluation.metrics.pairs import auc, ece
+from llmrec.recommenders.onerec.alignment.config import RewardConfig, RewardSettings
 from llmrec.recommenders.onerec.alignment.feedback import (
     FeedbackRows,
-    TowerRule,
     session_labels,
     single_items,
     users_of,
 )
-from llmrec.recommenders.onerec.alignment.reward import RewardConfig, RewardModel
-from llmrec.recommenders.onerec.generator.sessions import SessionRule, SessionSpans, session_spans
-from llmrec.training.config import TrainingConfig
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.versions import weights_version
+from llmrec.recommenders.onerec.generator.sessions import SessionSpans, session_spans
+from llmrec.storage import atomic_file, read_json, write_json
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer
 
 _HELD_OUT = 5  # every fifth user
 _ROWS_AT_ONCE = 1024
+_WEIGHTS, _ABOUT = "reward.safetensors", "reward.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Judged:
     """A trained reward model and its figures.
 
     Attributes:
-        model: In evaluation mode.
+        model: In evaluation mode, where the training left it.
         figures: Per tower ``auc``, ``ece``, ``base_rate`` and ``n`` on held-out users.
         log: Rows of the training loop.
     """
@@ -45,45 +50,81 @@ class Judged:
     figures: Mapping[str, Mapping[str, float]]
     log: Sequence[Mapping[str, Any]]
 
+    def save(self, folder: str | Path, about: Mapping[str, Any]) -> None:
+        """Write weights and figures; ``about`` says what they were made from."""
+        folder = Path(folder)
+        weights = {name: value.cpu() for name, value in self.model.state_dict().items()}
+        with atomic_file(folder / _WEIGHTS) as temporary:
+            save_file(weights, temporary)
+        told = {"about": about, "config": self.model.config.model_dump(mode="json")}
+        written = {**told, "figures": self.figures, "log": list(self.log)}
+        write_json(folder / _ABOUT, written | {"version": weights_version(self.model)})
+
+    @classmethod
+    def load(cls, folder: str | Path, about: Mapping[str, Any]) -> "Judged | None":
+        """Read what :meth:`save` wrote, or None where there is nothing yet.
+
+        Raises:
+            ArtifactError: It was made from something else, or its weights are not those it names.
+        """
+        folder = Path(folder)
+        if not (folder / _ABOUT).is_file():
+            return None
+        told = read_json(folder / _ABOUT)
+        if told["about"] != about:
+            unlike = sorted(n for n in about if told["about"].get(n) != about[n])
+            raise ArtifactError(
+                f"the reward model in {folder} was made from something else (unlike: "
+                f"{', '.join(unlike)}); use the same settings again, or align without resume."
+            )
+        weights = load_file(folder / _WEIGHTS)
+        items, rates = len(weights["items.weight"]) - 1, weights["base_rates"].tolist()
+        model = RewardModel(RewardConfig(**told["config"]), items, rates)
+        model.load_state_dict(weights)
+        if weights_version(model) != told["version"]:
+            raise ArtifactError(
+                f"the weights of the reward model in {folder} are not those it names; remove the "
+                "folder to train it again."
+            )
+        return cls(model.eval(), told["figures"], told["log"])
+
 
 def train_reward_model(
-    split: Split,
-    rules: Sequence[TowerRule],
-    training: TrainingConfig,
-    sessions: SessionRule | None = None,
-    most: int = 10,
-    **architecture: Any,
+    split: Split, settings: RewardSettings, users: Literal["all", "even", "odd"] = "all"
 ) -> Judged:
     """Learn what users make of sessions.
 
     Args:
         split: The training part of it is read.
-        rules: One tower each.
-        training: Settings of the loop; ``metric`` is set to the mean AUC of the towers.
-        sessions: What a session is.
-        most: Most items of a session.
-        architecture: Further fields of :class:`RewardConfig`.
+        settings: Towers, size and training; ``metric`` is set to the mean AUC of the towers.
+        users: Learn from all users, or from every second one: two judges that share no user.
 
     Raises:
         DataError: A column is missing, a label is constant, or there is no session.
     """
-    train = split.train_histories()
-    config = RewardConfig(towers=tuple(rule.name for rule in rules), session=most, **architecture)
-    whole = session_spans(train, sessions or SessionRule(), most)
+    train, training = split.train_histories(), settings.training
+    config = RewardConfig.model_validate(settings.architecture())
+    whole = session_spans(train, settings.sessions, settings.most)
     spans = _joined(whole, single_items(whole))
-    labels = session_labels(split, spans, rules)
-    held_out = users_of(train, spans) % _HELD_OUT == 0
-    learnt, judged = _rows(train, spans, labels, ~held_out), _rows(train, spans, labels, held_out)
+    labels = session_labels(split, spans, settings.towers)
+    owner = users_of(train, spans)
+    held_out = owner % _HELD_OUT == 0
+    # divided before the held-out users are taken out, so that every half has some of them
+    taken = np.ones(owner.size, dtype=np.bool_)
+    if users != "all":
+        taken = (owner // _HELD_OUT) % 2 == (users == "odd")
+    learnt = _rows(train, spans, labels, taken & ~held_out)
+    judged = _rows(train, spans, labels, held_out)
     seed_everything(training.seed)
-    model = RewardModel(config, len(train.vocabulary), labels[~held_out].mean(0).tolist())
+    model = RewardModel(config, len(train.vocabulary), learnt[1].mean(0).tolist())
     source, rest = (FeedbackRows(train, *rows, config.history) for rows in (learnt, judged))
 
     def validate() -> Mapping[str, float]:
         figures = tower_figures(model, rest, judged[1])
         return {"auc": float(np.mean([each["auc"] for each in figures.values()]))}
 
-    settings = training.model_copy(update={"metric": "auc"})
-    log = Trainer(settings, model_settings=config.model_dump(mode="json")).fit(
+    training = training.model_copy(update={"metric": "auc"})
+    log = Trainer(training, model_settings=config.model_dump(mode="json")).fit(
         model, source, validate
     )
     model.eval()

@@ -16,15 +16,15 @@ over the codes of a list in float32:
 =========  ====================================================================================
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.recommenders.onerec.alignment.config import LossType
 
-LossType = Literal["dpo", "ipo", "cdpo", "rdpo", "simpo", "cpo"]
 _NEEDS_NO_REFERENCE = {"simpo", "cpo"}
 
 

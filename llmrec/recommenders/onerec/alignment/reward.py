@@ -7,46 +7,17 @@ become one reward is explicit and stored with the model: nothing is decided when
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llmrec.data.histories import Histories
+from llmrec.recommenders.onerec.alignment.config import RewardConfig
 from llmrec.recommenders.onerec.generator.attention import Attention
+from llmrec.recommenders.onerec.generator.rows import padded
 from llmrec.training.dropout import ByteDropout
-
-Aggregation = Literal["weighted_sum", "product"]
-
-
-class RewardConfig(BaseModel):
-    """Architecture of a reward model and how its towers become one number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    towers: tuple[str, ...] = Field(min_length=1, description="Kinds of feedback, one tower each.")
-    dim: int = Field(32, ge=2, description="Width of the states.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide dim.")
-    hidden: int = Field(64, ge=1, description="Width inside a tower.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the states.")
-    history: int = Field(50, ge=1, description="Newest items of the history that are read.")
-    session: int = Field(10, ge=1, description="Most items of a list that is judged.")
-    aggregation: Aggregation = Field(
-        "weighted_sum",
-        description="weighted_sum: of the towers' probabilities over their base rates; product.",
-    )
-    weights: tuple[float, ...] | None = Field(
-        None, description="One per tower, in their order; none weighs all alike."
-    )
-
-    @model_validator(mode="after")
-    def _shapes_fit(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
-        if self.weights is not None and len(self.weights) != len(self.towers):
-            raise ValueError(f"{len(self.weights)} weights are given for {len(self.towers)} towers")
-        return self
 
 
 @dataclass(frozen=True)
@@ -150,3 +121,11 @@ def _some(mask: Tensor) -> Tensor:
     opened = mask.clone()
     opened[:, 0] |= empty
     return opened
+
+
+def padded_histories(reward: RewardModel, histories: Histories) -> Tensor:
+    """What a reward model reads: ``[n, longest]`` int64, the newest items, 0 after the end."""
+    cut = histories.last(reward.config.history)
+    if not cut.items.size:  # attention needs a place
+        return torch.zeros(len(cut), 1, dtype=torch.int64, device=reward.base_rates.device)
+    return padded(cut.items, cut.offsets[:-1], cut.lengths).to(reward.base_rates.device)

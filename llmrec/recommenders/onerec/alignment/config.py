@@ -1,0 +1,147 @@
+"""Settings of a reward model and of aligning a generator with it.
+
+Light, so that recipes can be checked against it; what the settings mean in formulas is told by
+:mod:`llmrec.recommenders.onerec.alignment.losses` and
+:mod:`llmrec.recommenders.onerec.alignment.objective`.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from llmrec.recommenders.onerec.generator.sessions import SessionRule
+from llmrec.training.config import TrainingConfig
+
+Aggregation = Literal["weighted_sum", "product"]
+LossType = Literal["dpo", "ipo", "cdpo", "rdpo", "simpo", "cpo"]
+
+
+class TowerRule(BaseModel):
+    """How one kind of feedback is read off the events of a session."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name of the tower.")
+    column: str = Field(description="Numeric column of the interactions; empty cells count as 0.")
+    label: Literal["any", "high"] = Field(
+        "any", description="any: an event above 0; high: a mean in the top share."
+    )
+    top: float = Field(
+        0.5, gt=0, lt=1, description="Of high: the share of sessions of one length that is high."
+    )
+
+
+class RewardConfig(BaseModel):
+    """Architecture of a reward model and how its towers become one number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    towers: tuple[str, ...] = Field(min_length=1, description="Kinds of feedback, one tower each.")
+    dim: int = Field(32, ge=2, description="Width of the states.")
+    heads: int = Field(2, ge=1, description="Attention heads; must divide dim.")
+    hidden: int = Field(64, ge=1, description="Width inside a tower.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the states.")
+    history: int = Field(50, ge=1, description="Newest items of the history that are read.")
+    session: int = Field(10, ge=1, description="Most items of a list that is judged.")
+    aggregation: Aggregation = Field(
+        "weighted_sum",
+        description="weighted_sum: of the towers' probabilities over their base rates; product.",
+    )
+    weights: tuple[float, ...] | None = Field(
+        None, description="One per tower, in their order; none weighs all alike."
+    )
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
+        if self.weights is not None and len(self.weights) != len(self.towers):
+            raise ValueError(f"{len(self.weights)} weights are given for {len(self.towers)} towers")
+        return self
+
+
+class RewardSettings(BaseModel):
+    """A reward model: what it is taught, its size, its training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    towers: tuple[TowerRule, ...] = Field(
+        min_length=1, description="Kinds of feedback and how each is read off the data."
+    )
+    sessions: SessionRule = Field(
+        SessionRule(group="gap"), description="Which events are a session that was judged."
+    )
+    most: int = Field(10, ge=1, description="Most items of a session.")
+    dim: int = Field(32, ge=2, description="Width of the states.")
+    heads: int = Field(2, ge=1, description="Attention heads; must divide dim.")
+    hidden: int = Field(64, ge=1, description="Width inside a tower.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the states.")
+    history: int = Field(50, ge=1, description="Newest items of the history that are read.")
+    aggregation: Aggregation = Field("weighted_sum", description="How towers become one number.")
+    weights: tuple[float, ...] | None = Field(None, description="One per tower; none: all alike.")
+    training: TrainingConfig = Field(
+        TrainingConfig(epochs=20, learning_rate=3e-3, patience=4, metric="auc"),
+        description="Settings of its training; the metric is the mean AUC of the towers.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        RewardConfig(**self.architecture())
+        return self
+
+    def architecture(self) -> dict[str, object]:
+        """Fields of :class:`RewardConfig`."""
+        same = ("dim", "heads", "hidden", "dropout", "history", "aggregation", "weights")
+        values: dict[str, object] = {name: getattr(self, name) for name in same}
+        names = tuple(rule.name for rule in self.towers)
+        return {"towers": names, "session": self.most, **values}
+
+
+class AlignmentConfig(BaseModel):
+    """Iterative preference alignment (OneRec, arXiv 2502.18965, section 3.4).
+
+    In every iteration the policy writes ``lists`` lists for a share of the training moments, the
+    reward model picks the best and the worst of each, and training goes on with both losses. The
+    reference is the policy as it was when it wrote the lists.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reward: RewardSettings = Field(description="The reward model.")
+    iterations: int = Field(3, ge=1, description="Rounds of writing, judging and training.")
+    share: float = Field(
+        0.1, gt=0, le=1, description="Share of training moments whose lists are judged (r_DPO)."
+    )
+    lists: int = Field(16, ge=2, description="Lists written per moment, the beams of the search.")
+    pick: Literal["reward", "random"] = Field(
+        "reward", description="How a pair is picked; random is a control that learns nothing."
+    )
+    min_gap: float = Field(
+        1e-3, ge=0, description="Pairs whose rewards differ by no more are dropped and counted."
+    )
+    loss_type: LossType = Field("dpo", description="dpo, ipo, cdpo, rdpo, simpo or cpo.")
+    beta: float = Field(0.1, gt=0, description="Strength of the pull towards the reference.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="Of cdpo and rdpo: probability that a preference is wrong."
+    )
+    gamma: float = Field(0.5, ge=0, description="Margin of simpo.")
+    weight: float = Field(
+        1.0, gt=0, description="Weight of a pair's loss beside the mean loss of a code (lambda)."
+    )
+    most_loss: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="Relative loss of the validation metric at which alignment stops; weights "
+        "beyond it are not kept.",
+    )
+    watched: int = Field(
+        500, ge=1, description="Validation users whose lists are watched during training."
+    )
+    allow_stale: bool = Field(
+        False, description="Learn from lists that another policy wrote; refused by default."
+    )
+    training: TrainingConfig = Field(
+        TrainingConfig(epochs=1, learning_rate=1e-4),
+        description="Settings of the training of one iteration; metric is what must not fall.",
+    )

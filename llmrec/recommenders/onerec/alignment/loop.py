@@ -1,0 +1,267 @@
+"""Iterative preference alignment: write lists, judge them, learn from the best and the worst.
+
+Every iteration has a folder, and every stage in it is whole or absent: ``rollouts/`` in parts,
+``pairs.parquet``, ``checkpoints/`` of its training, and last ``policy.safetensors`` with
+``iteration.json``. A run that was killed goes on where it stopped, between and inside iterations,
+to the same bits on the same machine. The reference of an iteration is the policy that the iteration
+before left behind; its log-probabilities are stored with the pairs.
+
+Alignment stops early where the validation metric falls below its floor and where an iteration has
+nothing better to offer than the one before; the last good policy is kept.
+"""
+
+import copy
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from llmrec.data.histories import Histories
+from llmrec.data.splits import Cases
+from llmrec.errors import ConfigError
+from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
+from llmrec.recommenders.onerec.alignment.objective import AlignedPolicy, AlignmentRows
+from llmrec.recommenders.onerec.alignment.pairs import Pairs, judge_lists, make_pairs, pick_pairs
+from llmrec.recommenders.onerec.alignment.prompts import draw_prompts
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.rollouts import Rollouts, roll_out
+from llmrec.recommenders.onerec.alignment.versions import weights_version
+from llmrec.recommenders.onerec.alignment.watching import Watch, guarded
+from llmrec.recommenders.onerec.model import OneRec
+from llmrec.recommenders.onerec.serving import newest_read
+from llmrec.recommenders.onerec.validation import beam_metrics
+from llmrec.storage import atomic_file, read_json, write_json
+from llmrec.training.setup import processes
+from llmrec.training.trainer import Trainer
+
+_DONE, _POLICY, _PAIRS = "iteration.json", "policy.safetensors", "pairs.parquet"
+_CHOOSES = "aligned"  # the metric of the loop: the reward, guarded by the validation metric
+
+Watched = Mapping[str, float]
+Also = Callable[[OneRec], Watched]
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration came to.
+
+    Attributes:
+        number: From 1; 0 is the policy before alignment.
+        policy: Version of the weights it left behind.
+        figures: On validation users, after it.
+        pairs: Prompts, pairs and what was dropped.
+        log: Rows of its training.
+        kept: Whether its policy was kept.
+    """
+
+    number: int
+    policy: str
+    figures: Watched
+    pairs: Mapping[str, int] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    kept: bool = True
+
+
+class Alignment:
+    """The loop over one fitted model, whose generator is changed in place.
+
+    Args:
+        model: A fitted generator of lists.
+        train: The training events it was fitted on.
+        valid: Cases whose metric must not fall.
+        reward: The reward model, in evaluation mode.
+        config: The settings.
+        folder: Where iterations are kept.
+        resume: Go on with what the folder holds; otherwise it is emptied.
+        also: Further figures of the model after every iteration; they are only reported.
+
+    Attributes:
+        items: Items of a list.
+
+    Raises:
+        ConfigError: The model writes single items only.
+    """
+
+    def __init__(
+        self,
+        model: OneRec,
+        train: Histories,
+        valid: Cases,
+        reward: RewardModel,
+        config: AlignmentConfig,
+        folder: str | Path,
+        resume: bool = False,
+        also: Also | None = None,
+    ) -> None:
+        self.items = model.config.generator.session
+        if self.items < 2:
+            raise ConfigError(
+                "alignment judges lists, but this model writes single items: train it with "
+                "generator.session of 2 or more."
+            )
+        self.model, self.config, self.folder = model, config, Path(folder)
+        self._train, self._valid, self._also = train, valid, also
+        self._reward = reward.to(model.generator.codes.device).eval()
+        self._judge = weights_version(reward)
+        self._state = processes()
+        if not resume and self._state.is_main_process:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._state.wait_for_everyone()
+        seed = config.training.seed
+        kept = np.random.default_rng(seed).permutation(len(valid))[: config.watched]
+        self._watch = Watch(
+            valid.histories.take(np.sort(kept)),
+            model.trie,
+            self._reward,
+            min(config.lists, model.config.beam),
+            self.items,
+        )
+
+    def run(self) -> list[Iteration]:
+        """All iterations; the first entry is the policy before alignment."""
+        done = [self._before()]
+        self._floor = done[0].figures[self._metric] * (1 - self.config.most_loss)
+        for number in range(1, self.config.iterations + 1):
+            done.append(self._iteration(number, done[-1]))
+            if not done[-1].kept:
+                break
+        return done
+
+    def roll_out(self, shard: tuple[int, int]) -> int:
+        """Write this shard's lists of the iteration that is under way; returns how many parts."""
+        number = 1
+        while (self._place(number) / _DONE).is_file():
+            self._load(number)
+            number += 1
+        if number > self.config.iterations:
+            return 0
+        return roll_out(self._rollouts(number), self._generator, self.model.trie, shard)
+
+    @property
+    def _metric(self) -> str:
+        return self.config.training.metric
+
+    @property
+    def _generator(self) -> Any:
+        return self.model.generator
+
+    def _place(self, number: int) -> Path:
+        return self.folder / f"iteration-{number:02d}"
+
+    def _before(self) -> Iteration:
+        file = self.folder / "before.json"
+        if not file.is_file():
+            if self._state.is_main_process:
+                found = Iteration(0, weights_version(self._generator), self._figures(None))
+                write_json(file, asdict(found))
+            self._state.wait_for_everyone()
+        return Iteration(**read_json(file))
+
+    def _iteration(self, number: int, before: Iteration) -> Iteration:
+        place = self._place(number)
+        if (place / _DONE).is_file():
+            self._load(number)
+            return Iteration(**read_json(place / _DONE))
+        pairs = self._pairs(number)
+        reference = copy.deepcopy(self._generator)
+        log = self._learn(number, pairs, reference) if pairs.frame.height else []
+        figures = self._figures(reference)
+        value = guarded(figures, self._metric, self._floor)
+        kept = value > guarded(before.figures, self._metric, self._floor)
+        if not kept:
+            self._generator.load_state_dict(reference.state_dict())
+        version = weights_version(self._generator)
+        found = Iteration(number, version, figures, pairs.counts, log, kept)
+        if self._state.is_main_process:
+            with atomic_file(place / _POLICY) as temporary:
+                weights = self._generator.state_dict()
+                save_file({k: v.cpu().contiguous() for k, v in weights.items()}, temporary)
+            write_json(place / _DONE, asdict(found))
+            shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        self._state.wait_for_everyone()
+        return found
+
+    def _load(self, number: int) -> None:
+        self._generator.load_state_dict(load_file(self._place(number) / _POLICY))
+
+    def _rollouts(self, number: int) -> Rollouts:
+        config = self.config
+        prompts = draw_prompts(self._train, config.share, config.training.seed, number)
+        return Rollouts(
+            self._place(number) / "rollouts",
+            prompts,
+            config.lists,
+            self.items,
+            weights_version(self._generator),
+            config.allow_stale,
+        )
+
+    def _pairs(self, number: int) -> Pairs:
+        """Write what is missing of lists and pairs, every process its share of the lists."""
+        place, state = self._place(number), self._state
+        rollouts = self._rollouts(number)
+        if not (place / _PAIRS).is_file():
+            share = (state.process_index + 1, state.num_processes)
+            roll_out(rollouts, self._generator, self.model.trie, share)
+            state.wait_for_everyone()
+            if state.is_main_process:
+                self._judged(number, rollouts).save(place / _PAIRS)
+            state.wait_for_everyone()
+        return Pairs.load(place / _PAIRS, weights_version(self._generator), self._judge)
+
+    def _judged(self, number: int, rollouts: Rollouts) -> Pairs:
+        config, lists = self.config, rollouts.load()
+        judged = judge_lists(self._reward, rollouts.prompts, lists)
+        picked = pick_pairs(
+            judged.rewards, config.min_gap, config.pick, config.training.seed + number
+        )
+        versions = (weights_version(self._generator), self._judge)
+        return make_pairs(
+            rollouts.prompts, lists, judged, picked, self._generator, self._reward, versions
+        )
+
+    def _learn(self, number: int, pairs: Pairs, reference: Any) -> list[dict[str, Any]]:
+        config, generator = self.config, self._generator
+        # every iteration has a seed of its own, or all would draw one order of rows
+        training = config.training.model_copy(
+            update={"metric": _CHOOSES, "seed": config.training.seed + number}
+        )
+        rows = AlignmentRows(
+            self.model.training_rows(self._train), pairs, newest_read(generator), training.seed
+        )
+
+        def validate() -> Watched:
+            figures = self._watched(reference)
+            return {**figures, _CHOOSES: guarded(figures, self._metric, self._floor)}
+
+        about = {**config.model_dump(mode="json", exclude={"training"}), "policy": pairs.policy}
+        trainer = Trainer(
+            training, self._place(number) / "checkpoints", resume=True, model_settings=about
+        )
+        log = trainer.fit(AlignedPolicy(generator, config), rows, validate)
+        generator.eval()
+        return log
+
+    def _figures(self, reference: Any | None) -> Watched:
+        figures = self._watched(reference)
+        if self._also is not None:
+            figures |= self._also(self.model)
+        return figures
+
+    @torch.inference_mode()
+    def _watched(self, reference: Any | None) -> dict[str, float]:
+        generator = self._generator.eval()
+        metric = beam_metrics(
+            generator,
+            self.model.trie,
+            self._valid,
+            [self._metric],
+            self.model.config.beam,
+            self.model.config.validation_filters_seen,
+        )
+        return {**metric, **self._watch.figures(generator, reference)}

@@ -1,0 +1,163 @@
+"""What is watched while a policy is aligned, on validation users: is it better, and still sound?
+
+Nothing here chooses anything. Rewards are those of the reward model that also picked the pairs, so
+they say what was optimised, not what is true.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmrec.data.histories import Histories
+from llmrec.recommenders.onerec.alignment.pairs import judge_lists, reference_log_probabilities
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
+from llmrec.recommenders.onerec.generator.forms import search_steps
+from llmrec.recommenders.onerec.generator.network import Generator
+from llmrec.recommenders.onerec.serving import read_histories
+from llmrec.recommenders.onerec.trie import Trie
+
+_USERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """Who is watched, and with what.
+
+    Attributes:
+        histories: Of the watched users.
+        trie: The semantic IDs.
+        reward: In evaluation mode.
+        lists: Lists per user, the beams of the search.
+        items: Items per list.
+    """
+
+    histories: Histories
+    trie: Trie
+    reward: RewardModel
+    lists: int
+    items: int
+
+    def figures(self, policy: Generator, reference: Generator | None = None) -> dict[str, float]:
+        """Means over the watched users.
+
+        Args:
+            policy: In evaluation mode.
+            reference: The policy before, for the divergence from it.
+
+        Returns:
+            ``reward`` of the most probable list, ``reward_mean`` and ``reward_max`` over the lists
+            of the beam, ``legality`` of the served lists, ``free_legality`` of items decoded
+            without the trie, ``list_diversity`` and, with a reference, ``kl``.
+        """
+        found = written_lists(policy, self.trie, self.histories, self.lists, self.items)
+        rewards = judge_lists(self.reward, self.histories, found).rewards
+        there = found.log_probabilities > -np.inf
+        served, some = found.items[:, 0], there[:, 0]
+        means = np.where(there, rewards, 0).sum(1)[some] / there.sum(1)[some]
+        figures = {
+            "reward": float(rewards[some, 0].mean()),
+            "reward_mean": float(means.mean()),
+            "reward_max": float(rewards[some].max(1).mean()),
+            "legality": float(legal_lists(served, self.histories, self.trie).mean()),
+            "free_legality": free_legality(policy, self.trie, self.histories, self.items),
+            "list_diversity": list_diversity(served[some], policy.codes[:, 0].cpu().numpy()),
+        }
+        if reference is not None:
+            figures["kl"] = self._divergence(found, reference)
+        return figures
+
+    def _divergence(self, found: Lists, reference: Generator) -> float:
+        """Mean KL divergence from the reference over the lists of the beam, both renormalised."""
+        n, lists, m = found.items.shape
+        repeated = self.histories.take(np.repeat(np.arange(n), lists))
+        flat = found.items.reshape(-1, m)
+        there = found.log_probabilities > -np.inf
+        before = np.full(n * lists, -np.inf, dtype=np.float32)
+        rows = np.flatnonzero(there.ravel())
+        before[rows] = reference_log_probabilities(reference, repeated.take(rows), flat[rows])
+        now, then = (
+            torch.from_numpy(values.reshape(n, lists)).double().log_softmax(1)
+            for values in (found.log_probabilities, before)
+        )
+        gained = torch.where(torch.from_numpy(there), now - then, 0.0)
+        return float((now.exp() * gained).nansum(1).mean())
+
+
+def legal_lists(
+    lists: npt.NDArray[np.int32], histories: Histories, trie: Trie
+) -> npt.NDArray[np.bool_]:
+    """``[n]``: whether all items of a list exist, were not seen, and differ from each other."""
+    n = len(lists)
+    exists = (lists >= 1) & (lists <= trie.n_items)
+    exists &= trie.item_leaves[np.clip(lists, 1, trie.n_items) - 1] >= 0
+    ordered = np.sort(lists, axis=1)
+    differ = (np.diff(ordered, axis=1) != 0).all(1)
+    stride = trie.n_items + 1
+    seen = np.repeat(np.arange(n), histories.lengths) * stride + histories.items
+    unseen = ~np.isin(np.arange(n)[:, None] * stride + lists, seen)
+    return np.asarray(exists.all(1) & differ & unseen.all(1))
+
+
+@torch.inference_mode()
+def free_legality(generator: Generator, trie: Trie, histories: Histories, items: int) -> float:
+    """Share of items that exist where every code is the most probable one, without the trie.
+
+    What is served is always legal. This says how well the policy knows which IDs there are; it
+    falls when alignment pushes probability to where there is nothing.
+    """
+    steps = search_steps(generator)
+    known = _keys(generator.codes[1:], generator.sizes)
+    legal = total = 0
+    for start in range(0, len(histories), _USERS_AT_ONCE):
+        block = histories.block(start, min(start + _USERS_AT_ONCE, len(histories)))
+        state, codes, parents = steps.begin(read_histories(generator, block)), None, None
+        for _ in range(items):
+            written = []
+            for level in range(generator.levels):
+                codes = steps.step(state, level, codes, parents).logits.argmax(-1)
+                parents = torch.zeros_like(codes)
+                written.append(codes)
+            keys = _keys(torch.cat(written, dim=1), generator.sizes)
+            legal += int(torch.isin(keys, known).sum())
+            total += keys.numel()
+    return legal / max(total, 1)
+
+
+def list_diversity(lists: npt.NDArray[np.int32], first_codes: npt.NDArray[np.int64]) -> float:
+    """Mean share of the pairs in a list whose items differ in the first code of their IDs.
+
+    Args:
+        lists: ``[n, m]`` item codes.
+        first_codes: ``[items + 1]`` by item code.
+    """
+    codes = first_codes[lists]
+    m = codes.shape[1]
+    if m < 2:
+        return math.nan
+    differ = codes[:, :, None] != codes[:, None, :]
+    return float(differ.sum((1, 2)).mean() / (m * (m - 1)))
+
+
+def guarded(figures: Mapping[str, float], metric: str, floor: float) -> float:
+    """What chooses weights: the reward while the metric holds, else less than any reward.
+
+    >>> guarded({"reward": 1.2, "ndcg@10": 0.05}, "ndcg@10", 0.04)
+    1.2
+    >>> guarded({"reward": 9.0, "ndcg@10": 0.03}, "ndcg@10", 0.04) < 0
+    True
+    """
+    held = figures[metric] >= floor
+    return figures["reward"] if held else figures[metric] - 1.0
+
+
+def _keys(codes: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
+    """One number per row of codes."""
+    keys = torch.zeros(len(codes), dtype=torch.int64, device=codes.device)
+    for level, size in enumerate(sizes):
+        keys = keys * size + codes[:, level]
+    return keys

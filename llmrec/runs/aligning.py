@@ -1,0 +1,238 @@
+"""From a recipe with an ``alignment`` to a finished run: train, judge lists, learn preferences.
+
+Supervised training gives a run of its own (``<output>.sft``, or one that is there already); the
+aligned model is a second run with the reward model inside and ``alignment.json`` beside it. Reward
+model, lists, pairs and policies of all iterations lie in ``<output>.alignment``, from where a run
+that was killed goes on.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrec.data.named import load_dataset
+from llmrec.data.splits import Split
+from llmrec.errors import ArtifactError, ConfigError
+from llmrec.evaluation.tasks import load_task
+from llmrec.runs.directory import MARKER, RunDirectory
+from llmrec.runs.execute import keep, limit_threads, require_destination, train
+from llmrec.runs.recipe import Recipe
+from llmrec.runs.session_truth import SessionTruth
+
+if TYPE_CHECKING:
+    from llmrec.recommenders.onerec import OneRec
+    from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
+    from llmrec.recommenders.onerec.alignment.judging import Judged
+    from llmrec.recommenders.onerec.alignment.loop import Alignment, Also
+
+
+def align(
+    recipe: Recipe,
+    output: str | Path,
+    *,
+    start: str | Path | None = None,
+    seed: int | None = None,
+    part: str = "valid",
+    resume: bool = False,
+    split: Split | None = None,
+) -> RunDirectory:
+    """Train the model of a recipe, then align it; keep both as runs.
+
+    Args:
+        recipe: For ``onerec``, with ``model.alignment``.
+        output: The run directory of the aligned model.
+        start: A run to start from instead of training one.
+        seed: The seed; None takes the recipe's first.
+        part: Part to judge on: ``"valid"``, ``"test"`` or ``"none"``.
+        resume: Go on with what ``<output>.sft`` and ``<output>.alignment`` hold.
+        split: The task's split, where the caller has made it already.
+
+    Raises:
+        ConfigError: The recipe has no alignment, or is for another model.
+        ArtifactError: ``start`` was made for other data, or ``output`` is something else.
+        TrainingError: The loss is not finite, or checkpoints are of another training.
+    """
+    output, seed = Path(output), recipe.seeds[0] if seed is None else seed
+    require_alignment(recipe)
+    require_destination(output, part)
+    task = load_task(recipe.task)
+    split = task.split(load_dataset(task.dataset)) if split is None else split
+    limit_threads(recipe.threads)
+    model = starting_model(recipe, output, start, seed, resume, split)
+    began = time.perf_counter()
+    align_model(model, split, work_folder(output), resume)
+    seconds = {"alignment": time.perf_counter() - began}
+    return keep(output, recipe, model, task, split, seed=seed, part=part, seconds=seconds)
+
+
+def write_shard(
+    recipe: Recipe,
+    output: str | Path,
+    shard: tuple[int, int],
+    *,
+    start: str | Path | None = None,
+    seed: int | None = None,
+) -> int:
+    """Write one shard of the lists of the iteration that is under way.
+
+    The run that the shards are for then goes on with ``resume``.
+
+    Args:
+        recipe: As for :func:`align`, after which the supervised run and the reward model are there.
+        output: The run directory of the aligned model.
+        shard: ``(i, n)``, ``i`` from 1.
+        start: As for :func:`align`.
+        seed: The seed; None takes the recipe's first.
+
+    Returns:
+        How many parts were written.
+    """
+    output, seed = Path(output), recipe.seeds[0] if seed is None else seed
+    require_alignment(recipe)
+    task = load_task(recipe.task)
+    split = task.split(load_dataset(task.dataset))
+    limit_threads(recipe.threads)
+    model = starting_model(recipe, output, start, seed, True, split)
+    folder = work_folder(output)
+    judged = reward_model(model, split, folder, resume=True)
+    return alignment_loop(model, split, judged, folder, resume=True).roll_out(shard)
+
+
+def require_alignment(recipe: Recipe) -> None:
+    """Refuse a recipe that says nothing about alignment.
+
+    Raises:
+        ConfigError: It is for another model, or has no ``model.alignment``.
+    """
+    if recipe.model.name != "onerec":
+        raise ConfigError(
+            f"{recipe.source} is for {recipe.model.name}, but only onerec writes lists that can be "
+            "aligned; use 'llmrec train'."
+        )
+    if not recipe.model.settings.get("alignment"):
+        raise ConfigError(
+            f"{recipe.source} has no model.alignment, so there is nothing to align with; add it, "
+            "or use 'llmrec train'."
+        )
+
+
+def work_folder(output: Path) -> Path:
+    """Where reward model, lists, pairs and policies lie."""
+    return output.with_name(f"{output.name}.alignment")
+
+
+def starting_model(
+    recipe: Recipe,
+    output: Path,
+    start: str | Path | None,
+    seed: int,
+    resume: bool,
+    split: Split,
+) -> "OneRec":
+    """The model after supervised training, with the alignment of the recipe.
+
+    Raises:
+        ArtifactError: The run to start from was made for other data or by another model.
+    """
+    place = output.with_name(f"{output.name}.sft")
+    if start is not None:
+        run = RunDirectory(start)
+    elif resume and (place / MARKER).is_file():
+        run = RunDirectory(place)
+    else:
+        run = train(recipe, place, seed=seed, part="valid", resume=resume, split=split)
+    model: Any = run.model()
+    if model.name != "onerec":
+        raise ArtifactError(f"{run.path} holds a {model.name} model; alignment starts from onerec.")
+    if run.info["split"]["hash"] != split.hash:
+        raise ArtifactError(
+            f"{run.path} was trained under another split of {run.info['dataset']['name']}; align "
+            "it with the task it was made for."
+        )
+    wanted = recipe.make_model(seed, place, False).config
+    changes = {"alignment": _seeded(wanted.alignment, seed), "best_of": wanted.best_of}
+    model.config = model.config.model_copy(update=changes)
+    return model.use_catalog(split.dataset.catalog)  # type: ignore[no-any-return]
+
+
+def _seeded(config: "AlignmentConfig", seed: int) -> "AlignmentConfig":
+    """Every training of an alignment has the seed of the run."""
+    update = {"seed": seed}
+    reward = config.reward.model_copy(
+        update={"training": config.reward.training.model_copy(update=update)}
+    )
+    training = config.training.model_copy(update=update)
+    return config.model_copy(update={"reward": reward, "training": training})
+
+
+def align_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> None:
+    """Align a model in place: reward model, iterations, and what is told of them."""
+    from llmrec.recommenders.onerec.alignment.telling import ExampleSessions
+
+    judged = reward_model(model, split, folder, resume)
+    truth = SessionTruth.of(split, "valid")
+    also = None if truth is None else partial(true_figures, truth)
+    loop = alignment_loop(model, split, judged, folder, resume, also)
+    cases = split.cases("valid")
+    examples = ExampleSessions(cases.histories, split.dataset.catalog.titles, judged.model)
+    examples.add("before alignment", model)
+    iterations = loop.run()
+    examples.add("aligned", model)
+    model.use_reward_model(judged.model, {"figures": judged.figures})
+    examples.add(f"aligned, best of {model.config.best_of}", model)
+    model.alignment = {
+        "schema": 1,
+        "metric": alignment_of(model).training.metric,
+        "reward": model.details["reward"],
+        "iterations": [asdict(iteration) for iteration in iterations],
+        "best": None if truth is None else float(truth.best(loop.items)[1].mean()),
+        "examples": examples.told,
+    }
+
+
+def reward_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> "Judged":
+    """The reward model of an alignment: the one that is there, or a new one."""
+    from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
+    from llmrec.training.setup import processes
+
+    settings = alignment_of(model).reward
+    about = {"split": split.hash, "settings": settings.model_dump(mode="json")}
+    found = Judged.load(folder, about) if resume else None
+    if found is None:
+        found = train_reward_model(split, settings)
+        if processes().is_main_process:
+            found.save(folder, about)
+    return found
+
+
+def alignment_loop(
+    model: "OneRec",
+    split: Split,
+    judged: "Judged",
+    folder: Path,
+    resume: bool,
+    also: "Also | None" = None,
+) -> "Alignment":
+    """The loop over a model that has an alignment among its settings."""
+    from llmrec.recommenders.onerec.alignment.loop import Alignment
+
+    train, valid = split.train_histories(), split.cases("valid")
+    config, place = alignment_of(model), folder / "iterations"
+    return Alignment(model, train, valid, judged.model, config, place, resume, also)
+
+
+def true_figures(truth: SessionTruth, model: "OneRec") -> Mapping[str, float]:
+    """What the served sessions are truly worth, in minutes, and how unlike their items are."""
+    codes, _ = model.session_codes(truth.histories, best_of=1)
+    values, diversity = truth.values(codes), truth.diversity(codes)
+    return {"true_reward": float(values.mean()), "true_diversity": float(diversity.mean())}
+
+
+def alignment_of(model: "OneRec") -> "AlignmentConfig":
+    """The settings of the alignment."""
+    config = model.config.alignment
+    assert config is not None
+    return config
