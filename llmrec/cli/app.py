@@ -7,6 +7,7 @@ from typer.main import get_command
 
 from llmrec import __version__
 from llmrec.cli.adapters import app as adapters_app
+from llmrec.cli.align import align
 from llmrec.cli.compare import compare
 from llmrec.cli.data import app as data_app
 from llmrec.cli.doctor import doctor
@@ -48,6 +49,7 @@ app.command(short_help="See what this machine has and lacks.")(doctor)
 app.add_typer(data_app, name="data", short_help="List, check, prepare, simulate data.")
 app.add_typer(items_app, name="items", short_help="Give items semantic IDs.")
 app.command(short_help="Train the model of a recipe.")(train)
+app.command(short_help="Align a generator of sessions with what users value.")(align)
 app.add_typer(lm_app, name="lm", short_help="Train and ask language models, show prompts.")
 app.add_typer(adapters_app, name="adapters", short_help="Adapters of users: list, export, forget.")
 app.command(short_help="Judge a run on a part of a task.")(evaluate)
