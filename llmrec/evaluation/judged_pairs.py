@@ -131,6 +131,43 @@ def pair_figures(
     return {name: found[name] for name in metrics if name in found}
 
 
+def metric_draws(
+    metric: str, cases: LabelledCases, scores: Values, seed: int = 0
+) -> tuple[float, Values]:
+    """A pair metric, and its value in every resample of users.
+
+    The same cases and seed give the same resamples, so draws of two models may be subtracted.
+
+    Args:
+        metric: auc, uauc, gauc, logloss, accuracy or ece.
+        cases: The pairs.
+        scores: ``[n]``; probabilities, except for the three AUCs.
+        seed: Seed of the resampling.
+
+    Returns:
+        The metric, and ``[draws]`` values, NaN where a resample has none.
+    """
+    users = cases.histories.user_ids.rank("dense").cast(pl.Int64).to_numpy() - 1
+    labels, n_users = cases.labels, int(users.max()) + 1
+    if metric == "auc":
+        return pairs.auc(labels, scores), _auc_draws(labels, scores, users, n_users, seed)
+    if metric == "ece":
+        counts = pl.DataFrame({"n_pairs": np.bincount(users)})
+        return pairs.ece(labels, scores), _ece_draws(labels, scores, users, counts, seed)
+    by_user, counts_of = pairs.auc_per_user(users, labels, scores)
+    if metric in ("logloss", "accuracy"):
+        judge = pairs.logloss_per_pair if metric == "logloss" else pairs.correct_per_pair
+        by_user = np.bincount(users, judge(labels, scores)) / counts_of
+    weights = counts_of.astype(np.float64) if metric in WEIGHTS else np.ones(n_users)
+    weights = np.where(np.isnan(by_user), 0.0, weights)
+    values = np.nan_to_num(by_user)
+    draws = [
+        (drawn @ (values * weights)) / np.maximum(drawn @ weights, 1e-300)
+        for drawn in resample_weights(n_users, seed)
+    ]
+    return float((values * weights).sum() / weights.sum()), np.concatenate(draws)
+
+
 def _gather(recommender: Recommender) -> Callable[[Histories, npt.NDArray[np.int32]], Scores]:
     def score(histories: Histories, codes: npt.NDArray[np.int32]) -> Scores:
         scores = np.asarray(recommender.score_catalog(histories))

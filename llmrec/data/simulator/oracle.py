@@ -56,6 +56,33 @@ class Oracle:
         exact = self._truth.next_item_probabilities(histories.user_ids, positions)
         return exact.astype(np.float32)
 
+    def score_pairs(
+        self, histories: Histories, items: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """True probability that item ``items[i]`` is liked right after history ``i``: ``[n]``.
+
+        The moment is that of the user's next simulated event; an item that cannot be consumed
+        then has probability 0.
+
+        Raises:
+            UnknownIdError: A user is not of this simulation.
+            DataError: A history is not a piece of that user's simulated history, or its last one.
+        """
+        own, positions = self._histories, self._positions(histories)
+        users = self._truth.users.encode(histories.user_ids).astype(np.int64) - 1
+        last = positions >= own.lengths[users]
+        if last.any():
+            user = histories.user_ids[int(np.argmax(last))]
+            raise DataError(
+                f"the history given for user {user!r} is the whole simulated one; nothing is "
+                "known of a moment after it."
+            )
+        assert own.times is not None
+        times = own.times[own.offsets[users] + positions]
+        codes = self.vocabulary.encode(histories.vocabulary.decode(items))
+        found = self._truth.outcomes(histories.user_ids, codes[:, None], times).like[:, 0]
+        return found.astype(np.float32)
+
     def _positions(self, histories: Histories) -> npt.NDArray[np.int64]:
         """``[n]`` number of simulated events up to and including the newest one given."""
         own, given = self._histories, histories.with_vocabulary(self.vocabulary)

@@ -105,7 +105,7 @@ class AnswerLoss(nn.Module):
 
 
 def answer_odds(
-    lora: GatedLora, ids: Tensor, there: Tensor, weights: Tensor, answers: tuple[int, int]
+    lora: GatedLora, ids: Tensor, there: Tensor, weights: Tensor | None, answers: tuple[int, int]
 ) -> Tensor:
     """Log-odds of yes against no after every prompt: ``[b]``.
 
@@ -113,7 +113,7 @@ def answer_odds(
         lora: The model.
         ids: ``[b, T]``, every prompt ending in the last column.
         there: ``[b, T]`` which are no padding.
-        weights: ``[b, gates, K]`` of the gates, or one row for all.
+        weights: ``[b, gates, K]`` of the gates, one row for all, or None without adapters.
         answers: Tokens of yes and no.
     """
     positions = (there.cumsum(1) - 1).clamp_(min=0)
@@ -126,7 +126,7 @@ def last_logits(
     ids: Tensor,
     mask: Tensor,
     positions: Tensor,
-    weights: Tensor,
+    weights: Tensor | None,
     keep: int | Tensor,
 ) -> Tensor:
     """Logits at some positions: ``[b, kept, V]``.

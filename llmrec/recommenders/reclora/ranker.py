@@ -1,5 +1,6 @@
 """A trained RecLoRA without ids: codes and histories in, gate weights and log-odds out."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,10 @@ class Pairs:
     items: Int32
     inputs: Float32 | None
     lengths: npt.NDArray[np.int64]
+
+    def with_inputs(self, inputs: Float32) -> "Pairs":
+        """The same pairs, with other gate inputs."""
+        return dataclasses.replace(self, inputs=inputs)
 
 
 class Ranker:
@@ -82,6 +87,10 @@ class Ranker:
         """Log-odds of yes: ``[n]``."""
         weights = self.weights(pairs.inputs, pairs.lengths)
         return self.judge.pairs(pairs.beginnings, pairs.items, weights)
+
+    def base_odds(self, pairs: Pairs) -> Float32:
+        """Log-odds of the base model without any adapter: ``[n]``."""
+        return self.judge.pairs(pairs.beginnings, pairs.items, None)
 
     def list_odds(self, histories: Histories, codes: Int32) -> Float32:
         """Log-odds of yes for every history's items: ``[n, C]``."""

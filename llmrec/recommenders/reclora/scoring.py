@@ -55,14 +55,14 @@ class Judge:
 
     @torch.inference_mode()
     def pairs(
-        self, beginnings: TokenRows, items: npt.NDArray[np.int32], weights: Tensor
+        self, beginnings: TokenRows, items: npt.NDArray[np.int32], weights: Tensor | None
     ) -> Float32:
         """Log-odds of one item after each history: ``[n]``.
 
         Args:
             beginnings: ``[n]``.
             items: ``[n]`` item codes.
-            weights: ``[n, gates, K]``, or one row for all.
+            weights: ``[n, gates, K]``, one row for all, or None for the model without adapters.
         """
         self._lora.eval()
         prompts = beginnings.followed_by(self._ends.take(items.astype(np.int64) - 1))
@@ -70,8 +70,8 @@ class Judge:
         device = self._device()
         for rows in buckets(prompts.lengths, self._most):
             ids, there = (torch.from_numpy(x).to(device) for x in prompts.take(rows).left_padded())
-            own = weights if len(weights) == 1 else weights[torch.from_numpy(rows)]
-            found = answer_odds(self._lora, ids, there, own.to(device), self._answers)
+            own = _rows_of(weights, rows, device)
+            found = answer_odds(self._lora, ids, there, own, self._answers)
             odds[rows] = found.float().cpu().numpy()
         self.work.tokens += int(prompts.lengths.sum())
         self.work.items += len(prompts)
@@ -92,7 +92,7 @@ class Judge:
         items = np.maximum(codes, 1)
         if not self._packs:
             owners = np.repeat(np.arange(len(codes)), codes.shape[1])
-            own = weights if len(weights) == 1 else weights[torch.from_numpy(owners)]
+            own = _rows_of(weights, owners, weights.device)
             flat = self.pairs(beginnings.take(owners), items.ravel(), own)
             return flat.reshape(codes.shape)
         odds = np.empty(codes.shape, dtype=np.float32)
@@ -132,8 +132,8 @@ class Judge:
         packed = [torch.from_numpy(x).to(device) for x in (ids, there)]
         sees, positions = pack_layout(packed[1], first.shape[1], slot)
         last = first.shape[1] - 1 + slot * (1 + torch.arange(columns.size, device=device))
-        own = weights if len(weights) == 1 else weights[torch.from_numpy(rows)]
-        logits = last_logits(self._lora, packed[0], sees, positions, own.to(device), last)
+        own = _rows_of(weights, rows, device)
+        logits = last_logits(self._lora, packed[0], sees, positions, own, last)
         yes, no = self._answers
         self.work.tokens += int(there.sum())
         self.work.items += chosen.size
@@ -141,6 +141,14 @@ class Judge:
 
     def _device(self) -> torch.device:
         return next(self._lora.parameters()).device
+
+
+def _rows_of(weights: Tensor | None, rows: Int64, device: torch.device) -> Tensor | None:
+    """Gate weights of some rows, on the model's device; a single row is everybody's."""
+    if weights is None:
+        return None
+    own = weights if len(weights) == 1 else weights[torch.from_numpy(rows)]
+    return own.to(device)
 
 
 def pack_layout(there: Tensor, first: int, slot: int) -> tuple[Tensor, Tensor]:
