@@ -110,9 +110,7 @@ class _Pairs:
 
 def _by_groups(queries: Tensor, vectors: Tensor, k: int, longest: float) -> Tensor:
     """Keys ``[b, k]`` of one block of queries."""
-    # |fl(x.y) - x.y| <= d 2^-24 |x||y| to first order (Higham 2002, section 3.1), here twice,
-    # and rounding to float32 may lift a pair by one more step
-    error = 2.0**-23 * (queries.shape[1] + 2) * longest * queries.norm(dim=1)
+    error = rounding(queries.shape[1]) * longest * queries.norm(dim=1)
     groups = max(GROUPS, 4 * k)
     products = queries.new_empty(len(queries) * groups * GROUP_SIZE)
     best = queries.new_full((len(queries), k), -torch.inf)
@@ -131,7 +129,7 @@ def _by_groups(queries: Tensor, vectors: Tensor, k: int, longest: float) -> Tens
         found.append(_open(out, open_groups, bound, start))
     pairs = _join(found)
     pairs = pairs.where((pairs.product >= bound[pairs.query]) & ~crowded[pairs.query])
-    keys = to_keys(_scores(queries, vectors, pairs), pairs.row)
+    keys = to_keys(pair_scores(queries, vectors, pairs.query, pairs.row), pairs.row)
     keys = first_of_each(pairs.query, keys, len(queries), k)
     if crowded.any():
         keys[crowded] = _all_in_float64(queries[crowded], vectors, k)
@@ -169,14 +167,23 @@ def _join(found: list[_Pairs]) -> _Pairs:
     return _Pairs(*(torch.cat(part) for part in parts))
 
 
-def _scores(queries: Tensor, vectors: Tensor, pairs: _Pairs) -> Tensor:
-    """Scores ``[m]`` of pairs, summed in float64, in pieces of bounded memory."""
-    scores = queries.new_empty(len(pairs.query))
+def rounding(dim: int) -> float:
+    """By how much two float32 products may differ and yet stand in the wrong order, at length 1.
+
+    ``|fl(x.y) - x.y| <= d 2^-24 |x||y|`` to first order (Higham 2002, section 3.1), here twice, and
+    rounding to float32 may lift a pair by one more step.
+    """
+    return 2.0**-23 * (dim + 2)
+
+
+def pair_scores(queries: Tensor, vectors: Tensor, query: Tensor, row: Tensor) -> Tensor:
+    """Scores ``[m]`` of pairs ``[m]``, summed in float64, in pieces of bounded memory."""
+    scores = queries.new_empty(len(query))
     step = max(1, _VALUES_AT_ONCE // queries.shape[1])
     for start in range(0, len(scores), step):
         piece = slice(start, start + step)
-        left = queries[pairs.query[piece]].double()
-        scores[piece] = left.mul_(vectors[pairs.row[piece]]).sum(dim=1).float()
+        left = queries[query[piece]].double()
+        scores[piece] = left.mul_(vectors[row[piece]]).sum(dim=1).float()
     return scores
 
 

@@ -9,11 +9,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from llmrec.data.ragged import offsets_of
 from llmrec.recommenders.sra_cl.events import TrainingEvents
-from llmrec.retrieval.faiss_index import neighbor_index
+from llmrec.retrieval.faiss_index import LARGEST_EXACT, neighbor_index
 from llmrec.retrieval.neighbors import Neighbors, nearest
+from llmrec.retrieval.per_group import nearest_per_group
 from llmrec.retrieval.ranges import RowRanges
 
 FloatArray = npt.NDArray[np.floating]
@@ -62,13 +64,13 @@ def sequence_neighbors(
         searched = np.sort(drawn)
     own = (RowRanges(np.arange(asking.size + 1), asking, asking + 1),)
     rules = clean_exclusions(events, asking) if pool == "clean" else own
-    found = nearest(
-        neighbor_index(values[searched]),
-        values[asking],
-        k,
-        [_among(searched, rule) for rule in rules],
-        events.users[searched] if one_per_user else None,
-    )
+    excluded = [_among(searched, rule) for rule in rules]
+    users = events.users[searched] if one_per_user else None
+    exact_on_cpu = len(searched) <= LARGEST_EXACT and not torch.cuda.is_available()
+    if users is not None and pool == "clean" and exact_on_cpu:
+        found = nearest_per_group(values[searched], users, values[asking], k, excluded)
+    else:
+        found = nearest(neighbor_index(values[searched]), values[asking], k, excluded, users)
     rows = np.where(found.used, searched[np.maximum(found.rows, 0)], -1).astype(np.int32)
     return _placed(rows, asking, len(events))
 
