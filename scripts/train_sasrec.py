@@ -47,17 +47,12 @@ def main() -> None:
         split = task.split(load_dataset(task.dataset))
 
     # ---- training: the main process makes the run, the others lend it their gradients ----
-    from llmrec.runs.execute import checkpoints_of, train
+    from llmrec.runs.together import train_together
 
-    if state.is_main_process:
-        run = train(
-            recipe, output, seed=seed, part=arguments.part, resume=arguments.resume, split=split
-        )
+    part, resume = arguments.part, arguments.resume
+    run = train_together(state, recipe, output, split, seed=seed, part=part, resume=resume)
+    if run is not None:
         print(f"saved in {run.path}, trained by {state.num_processes} processes")
-    else:
-        model = recipe.make_model(seed, checkpoints_of(output), arguments.resume)
-        model.fit(split.train_histories(), split.cases("valid"))
-    state.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -47,13 +47,25 @@ def test_profiles_of_the_training_part_pass(split, catalog, tmp_path, granularit
     profiles = user_profiles(split.train_histories(), catalog, tmp_path, granularity)
     require_no_leak(profiles, split)
     require_no_leak(profiles, split, "valid")
+    is_eve = pl.col("user_id") == "eve"  # who took p6 last, in every split after training
+    told = pl.when(is_eve).then(pl.lit("Étui 日本 🖋")).otherwise("text").alias("text")
+    with pytest.raises(ProtocolError, match="of user 'eve', item 'p6'"):
+        require_no_leak(changed(profiles, told), split)
+
+
+def changed(profiles, column):
+    """The same profiles with a column replaced."""
+    return dataclasses.replace(profiles, frame=profiles.frame.with_columns(column))
 
 
 def test_item_profiles_of_the_training_part_pass(split, catalog, tmp_path):
     writer = TemplateWriter(load_template("item_profile_llm"))
     items = item_requests(catalog, split.train_histories(), prefixes=99)
-    require_no_leak(write_profiles(items, writer, tmp_path), split)
+    profiles = write_profiles(items, writer, tmp_path)
+    require_no_leak(profiles, split)
     require_no_leak(write_profiles(item_requests(catalog), writer, tmp_path), split)
+    with pytest.raises(ProtocolError, match="later or more than its"):
+        require_no_leak(changed(profiles, pl.col("n_events") + 1), split)
 
 
 @pytest.mark.parametrize("stripped", [False, True])
@@ -166,6 +178,8 @@ def test_poison_from_the_test_part_is_refused_in_both_views(one_out):
 
 def test_the_title_of_somebody_elses_held_out_item_is_no_leak(one_out):
     require_no_leak(users(user_id=["ann"], n_events=[2], text=["Étui 日本 🖋"]), one_out)
+    with pytest.raises(ProtocolError, match="the title 'Étui 日本 🖋' of event 4 of user 'bob'"):
+        require_no_leak(users(user_id=["bob"], n_events=[2], text=["Étui 日本 🖋"]), one_out)
 
 
 def test_a_held_out_item_that_was_chosen_in_training_too_is_no_leak(one_out):
@@ -212,6 +226,8 @@ def test_a_title_that_training_explains_is_no_leak(titles, brands):
     third = [*titles, "Mirror"]
     split = shop(third, [1, 0, 2], None if brands is None else [*brands, "y"])
     require_no_leak(users(user_id=["u"], n_events=[1], text=["Chose a Comb"]), split)
+    with pytest.raises(ProtocolError, match="the title 'Mirror'"):  # which training does not
+        require_no_leak(users(user_id=["u"], n_events=[1], text=["Comb and mirror"]), split)
 
 
 def test_everyday_words_can_be_left_out():
@@ -224,7 +240,10 @@ def test_everyday_words_can_be_left_out():
 
 def test_items_without_a_title_are_not_looked_for():
     split = shop(["Pen", None, " "], [0, 1, 2])
-    require_no_leak(users(user_id=["u"], n_events=[1], text=["1 Pen, 2 Pens"]), split)
+    profiles = users(user_id=["u"], n_events=[1], text=["1 Pen, 2 Pens"])
+    require_no_leak(profiles, split)
+    with pytest.raises(ProtocolError, match="the title '2 Pens' of event 2"):
+        require_no_leak(profiles, shop(["Pen", "2 Pens", " "], [0, 1, 2]))
 
 
 def items(**columns):
@@ -258,6 +277,8 @@ def test_item_profiles_that_saw_validation_are_refused(split, catalog, tmp_path)
 
 def test_items_that_were_never_in_training_pass_with_catalog_facts(one_out):
     require_no_leak(items(item_id=["p5", "p6"], text=["p5", "Étui 日本 🖋"]), one_out)
+    with pytest.raises(ProtocolError, match="item 'p5' uses 1 events"):
+        require_no_leak(items(item_id=["p5"], n_events=[1], text=["p5"]), one_out)
 
 
 def test_strangers_and_bad_arguments(one_out):

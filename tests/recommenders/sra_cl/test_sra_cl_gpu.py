@@ -31,6 +31,8 @@ def test_a_step_does_not_wait_for_the_device(bank):
     torch.cuda.set_sync_debug_mode("error")
     try:
         module(batch).backward()
+        with pytest.raises(RuntimeError, match="synchroniz"):  # the guard is awake
+            batch.base.items.sum().item()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

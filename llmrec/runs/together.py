@@ -1,0 +1,52 @@
+"""One run trained by several processes, as accelerate or torchrun start them.
+
+All processes fit the same model on their shares of every batch; only the main one judges and
+writes. With one process this is :func:`~llmrec.runs.execute.train`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmrec.data.splits import Split
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.execute import checkpoints_of, train
+from llmrec.runs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from accelerate.state import PartialState
+
+
+def train_together(
+    state: "PartialState",
+    recipe: Recipe,
+    output: str | Path,
+    split: Split,
+    *,
+    seed: int,
+    part: str = "valid",
+    resume: bool = False,
+) -> RunDirectory | None:
+    """Train a recipe's model with one seed in all processes of a launch.
+
+    Args:
+        state: The processes, of :func:`llmrec.training.setup.processes`; they are parted at the
+            end.
+        recipe: The recipe.
+        output: The run directory.
+        split: The task's split.
+        seed: The seed.
+        part: Part to judge on: ``"valid"``, ``"test"`` or ``"none"``.
+        resume: Continue from the newest whole checkpoint.
+
+    Returns:
+        The run in the main process, None in the others.
+    """
+    run = None
+    if state.is_main_process:
+        run = train(recipe, output, seed=seed, part=part, resume=resume, split=split)
+    else:
+        model = recipe.make_model(seed, checkpoints_of(Path(output)), resume)
+        model.use_catalog(split.dataset.catalog)
+        model.fit(split.train_histories(), split.cases("valid"))
+    state.destroy_process_group()
+    return run
