@@ -22,6 +22,7 @@ MODELS = {
     "reclora": "llmrec.recommenders.reclora:RecLoRA",
     "llm_ranker": "llmrec.recommenders.llm_ranker:LLMRanker",
     "onerec": "llmrec.recommenders.onerec:OneRec",
+    "onerec_lm": "llmrec.recommenders.onerec.language:OneRecLM",
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -10,16 +11,45 @@ from llmrec.data.histories import Histories
 from llmrec.data.named import cache_home, find_dataset
 from llmrec.errors import ConfigError
 from llmrec.recommenders.item_texts import embed_items, item_texts
-from llmrec.recommenders.onerec.config import OneRecConfig
 from llmrec.recommenders.onerec.tokenizer.behaviour import with_behaviour
+from llmrec.recommenders.onerec.tokenizer.config import TokenizerConfig
 from llmrec.recommenders.onerec.tokenizer.fitting import fit_semantic_ids
 from llmrec.recommenders.onerec.tokenizer.letter import read_letter_ids
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import MANIFEST, SemanticIds
 from llmrec.retrieval.vectors import TextVectors
 
 
+class IdSettings(Protocol):
+    """What settings say about semantic IDs."""
+
+    @property
+    def semantic_ids(self) -> str | None:
+        """IDs that are there already, by name."""
+        ...
+
+    @property
+    def tokenizer(self) -> TokenizerConfig:
+        """How items get their IDs otherwise."""
+        ...
+
+    @property
+    def text_encoder(self) -> str:
+        """What embeds the texts of items."""
+        ...
+
+    @property
+    def item_text(self) -> str:
+        """Which text of an item is embedded."""
+        ...
+
+    @property
+    def behaviour(self) -> float:
+        """Weight of vectors of behaviour beside texts."""
+        ...
+
+
 def semantic_ids_of(
-    config: OneRecConfig,
+    config: IdSettings,
     train: Histories,
     catalog: Catalog | None,
     vectors: TextVectors | None,
@@ -85,7 +115,7 @@ def _find(name: str) -> Path:
     )
 
 
-def _text_vectors(config: OneRecConfig, catalog: Catalog | None) -> TextVectors:
+def _text_vectors(config: IdSettings, catalog: Catalog | None) -> TextVectors:
     if catalog is None:
         raise ConfigError(
             "onerec needs to know the items: call use_catalog(dataset.catalog), "
