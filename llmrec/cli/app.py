@@ -15,6 +15,7 @@ from llmrec.cli.evaluate import evaluate
 from llmrec.cli.forget import forget
 from llmrec.cli.items import app as items_app
 from llmrec.cli.lm import app as lm_app
+from llmrec.cli.profiles import app as profiles_app
 from llmrec.cli.quickstart import quickstart
 from llmrec.cli.rank import rank
 from llmrec.cli.recommend import recommend
@@ -51,6 +52,7 @@ app.add_typer(items_app, name="items", short_help="Give items semantic IDs.")
 app.command(short_help="Train the model of a recipe.")(train)
 app.command(short_help="Align a generator of sessions with what users value.")(align)
 app.add_typer(lm_app, name="lm", short_help="Train and ask language models, show prompts.")
+app.add_typer(profiles_app, name="profiles", short_help="Write texts about users and items.")
 app.add_typer(adapters_app, name="adapters", short_help="Adapters of users: list, export, forget.")
 app.command(short_help="Judge a run on a part of a task.")(evaluate)
 app.command(short_help="Are runs different beyond noise?")(compare)

@@ -7,9 +7,10 @@ value can still say "ignore the above" in plain words; no filter stops that.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from llmrec.errors import ConfigError
 from llmrec.templates import Template
 
 if TYPE_CHECKING:
@@ -103,6 +104,29 @@ def as_chat(tokenizer: "PreTrainedTokenizerBase", user: str, system: str | None 
     turns = [] if system is None else [{"role": "system", "content": system}]
     turns.append({"role": "user", "content": user})
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def chat_format(name: str) -> Callable[[str], str]:
+    """From a prompt to the same prompt as one user turn in a tokenizer's chat format.
+
+    Args:
+        name: Folder of the tokenizer, or its name on the hub.
+
+    Raises:
+        ConfigError: There is no such tokenizer, or it has no chat format.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ConfigError(f"chat_tokenizer {name!r} cannot be loaded: {first}.") from None
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            f"the tokenizer {name!r} has no chat format; leave chat_tokenizer out for base models."
+        )
+    return lambda text: as_chat(tokenizer, text)
 
 
 def _safe(value: Any, markers: tuple[str, ...]) -> Any:

@@ -23,6 +23,7 @@ from llmrec.data.splits import Cases
 from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.inference.cache import ResponseCache
 from llmrec.inference.opening import open_language_model, seen_by
+from llmrec.inference.prompts import chat_format
 from llmrec.profiles.facts import item_facts
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.llm_ranker.answers import AnswerCounts
@@ -38,7 +39,7 @@ from llmrec.recommenders.llm_ranker.bases import (
     train_base,
 )
 from llmrec.recommenders.llm_ranker.config import GIVEN, LLMRankerConfig
-from llmrec.recommenders.llm_ranker.questions import Questioner, chat_format
+from llmrec.recommenders.llm_ranker.questions import Questioner
 from llmrec.recommenders.registry import MODELS
 from llmrec.templates import load_template
 

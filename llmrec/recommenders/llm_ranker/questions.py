@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError
-from llmrec.inference.prompts import as_chat, fill, neutralised
+from llmrec.inference.prompts import fill, neutralised
 from llmrec.profiles.facts import tidy
 from llmrec.templates import Template
 
@@ -120,23 +120,3 @@ class Questioner:
             ratings = histories.ratings[span].tolist()
             return [None if np.isnan(r) else r >= self._liked_from for r in ratings]
         return [None] * (span.stop - span.start)
-
-
-def chat_format(name: str) -> Wrap:
-    """The chat format of a tokenizer.
-
-    Raises:
-        ConfigError: There is no such tokenizer, or it has no chat format.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ConfigError(f"chat_tokenizer {name!r} cannot be loaded: {first}.") from None
-    if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(
-            f"the tokenizer {name!r} has no chat format; leave chat_tokenizer out for base models."
-        )
-    return lambda text: as_chat(tokenizer, text)

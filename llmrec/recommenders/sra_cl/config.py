@@ -63,6 +63,11 @@ class SRACLConfig(SASRecConfig):
         "of a profile written for every prefix, every m-th one, or once per user. The last has "
         "seen the targets of the user's earlier positions.",
     )
+    profiles: str | None = Field(
+        None,
+        description="Folder of user profiles that 'llmrec profiles write' made; they are used "
+        "instead of user_text.",
+    )
     profile_every: int = Field(5, ge=1, description="m of every_m.")
     history_decay: float = Field(
         0.8, gt=0, le=1, description="Weight of an event relative to the next newer one, in mean."

@@ -201,11 +201,16 @@ class SRACL(SASRec):
         self.details["texts"] = {
             "items": items.encoder,
             "items_with_text": int(items.has_text.sum()),
-            "users": self.config.user_text if self._profiles is None else "given",
+            "users": self._user_texts(),
         }
         return make_semantics(
             self.config, events, items.values, sequences, cache_home() / "neighbors"
         )
+
+    def _user_texts(self) -> str:
+        """Which user texts were read, in a word."""
+        given = self._profiles is not None or self.config.profiles is not None
+        return "given" if given else self.config.user_text
 
     def _vectors_of_items(self, train: Histories) -> TextVectors:
         if self._item_vectors is not None:
@@ -231,6 +236,8 @@ class SRACL(SASRec):
         self, train: Histories, events: TrainingEvents
     ) -> npt.NDArray[np.float16] | None:
         config, profiles = self.config, self._profiles
+        if profiles is None and config.profiles is not None:
+            profiles = texts.load_user_profiles(config.profiles)
         if profiles is None:
             if config.user_text == "mean":
                 return None

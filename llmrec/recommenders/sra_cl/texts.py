@@ -71,6 +71,19 @@ def write_user_profiles(
     return write_profiles(requests, writer, folder)
 
 
+def load_user_profiles(folder: str) -> Profiles:
+    """Read saved profiles.
+
+    Raises:
+        ArtifactError: The folder holds none.
+        ConfigError: They are of items.
+    """
+    profiles = Profiles.load(folder)
+    if profiles.kind != "user":
+        raise ConfigError(f"{folder} holds profiles of items; sra_cl reads those of users.")
+    return profiles
+
+
 def require_training_only(profiles: Profiles, train: Histories) -> None:
     """Refuse user profiles that know more events of a user than ``train`` holds.
 

@@ -232,6 +232,18 @@ class TestUserTexts:
         assert without_seconds(model.log) == without_seconds(written.log)
         assert model.details["texts"]["users"] == "given"
 
+    def test_saved_profiles_are_used_by_their_folder(self, split, train, catalog, tmp_path):
+        given = self.profiles(train, catalog, tmp_path / "parts")
+        given.save(tmp_path / "saved")
+        by_folder = make(catalog, profiles=str(tmp_path / "saved")).fit(train)
+        by_hand = make(catalog).use_profiles(given, split).fit(train)
+        np.testing.assert_array_equal(by_folder.semantics.sequences, by_hand.semantics.sequences)
+        assert by_folder.details["texts"]["users"] == "given"
+        frame = pl.DataFrame({"item_id": [10001], "text": ["A book."]})
+        Profiles.from_frame(frame, "item").save(tmp_path / "items")
+        with pytest.raises(ConfigError, match="profiles of items; sra_cl reads those of users"):
+            make(catalog, profiles=str(tmp_path / "items")).fit(train)
+
     def test_a_sequence_never_gets_a_profile_of_later_events(self, split, train, catalog):
         frame = pl.DataFrame({"user_id": [train.user_ids[4]], "n_events": [3], "text": ["teas"]})
         model = make(catalog).use_profiles(Profiles.from_frame(frame, "user"), split).fit(train)
