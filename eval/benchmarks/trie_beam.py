@@ -1,7 +1,8 @@
 """Time the trie beam search: beside Hugging Face, and from 12 thousand to a million items.
 
 Usage: ``python eval/benchmarks/trie_beam.py [constraint] [call] [scale] [--repeats N] [--threads N]
-[--folder DIR]``; without names, all three.
+[--folder DIR] [--device cuda]``; without names, all three. ``--device`` moves both sides of
+``call`` to a GPU and writes ``trie_beam_call_gpu``.
 
 - ``constraint`` writes ``trie_beam_constraint``: 64 users x 50 beams, 3 x 256 codes, 12,000 items.
   Both sides are handed the same logits of every step and keep the best 50: we gather those of the
@@ -160,38 +161,48 @@ def hf_steps(allowed: AllowedTokens, steps: list[Tensor]) -> tuple[Tensor, Tenso
 # ---- the whole call
 
 
-def measure_call(repeats: int, folder: Path, threads: int) -> Path:
+def measure_call(repeats: int, folder: Path, threads: int, device: str = "cpu") -> Path:
     """A whole search on a small T5 beside ``generate``."""
     items, sizes = SMALL
     ids = draw_ids(items, sizes)
     first = (1, 257, 513)
-    model = small_t5(sum(sizes) + 1)
-    trie, steps = Trie.build(ids, sizes), T5Steps(model, first, sizes)
-    tokens = torch.randint(1, sum(sizes) + 1, (USERS, HISTORY))
+    model = small_t5(sum(sizes) + 1).to(device)
+    trie, steps = Trie.build(ids, sizes).to(device), T5Steps(model, first, sizes)
+    tokens = torch.randint(1, sum(sizes) + 1, (USERS, HISTORY)).to(device)
     allowed = {
         tuple(token + 1 for token in prefix): [token + 1 for token in found]
         for prefix, found in prefix_tokens(ids, sizes).items()
     }
 
     def ours() -> BeamLists:
-        return beam_search(steps, steps.encode(tokens), trie, users=USERS, width=WIDTH)
+        found = beam_search(steps, steps.encode(tokens), trie, users=USERS, width=WIDTH)
+        return BeamLists(found.leaves.cpu(), found.scores.cpu())  # waits for the device
 
     def theirs() -> Any:
-        return hf_generate(model, tokens, allowed)
+        found = hf_generate(model, tokens, allowed)
+        found.sequences, found.sequences_scores = (
+            found.sequences.cpu(),
+            found.sequences_scores.cpu(),
+        )
+        return found
 
-    agreement = compare_lists(ours(), theirs(), trie, first, ids)
+    agreement = compare_lists(ours(), theirs(), trie.to("cpu"), first, ids)
     mine, peer = alternate(repeats, ours, theirs)
     flops = call_flops(model, len(sizes))
-    share = work.seconds_at_ceiling(
-        flops, 4.0 * sum(p.numel() for p in model.parameters()), _peak(), ceiling.copy_bytes()
-    ) / float(np.median(mine))
+    share = None
+    if device == "cpu":
+        size = 4.0 * sum(p.numel() for p in model.parameters())
+        floor = work.seconds_at_ceiling(flops, size, _peak(), ceiling.copy_bytes())
+        share = floor / float(np.median(mine))
     setting = {
         "users": USERS, "beams": WIDTH, "items": items, "codes": "3 x 256", "threads": threads,
         "model": "T5, 2 + 2 layers, width 64, random weights", "history_tokens": HISTORY,
         "needed_flops": flops, **agreement,
     }  # fmt: skip
+    if device != "cpu":
+        setting["device"] = torch.cuda.get_device_name()
     return record.write_benchmark(
-        "trie_beam_call",
+        "trie_beam_call" if device == "cpu" else "trie_beam_call_gpu",
         setting,
         mine,
         ("transformers generate with prefix_allowed_tokens_fn", transformers.__version__, peer),
@@ -333,11 +344,14 @@ def measure(
     repeats: int = 11,
     threads: int | None = None,
     folder: Path = record.RESULTS,
+    device: str = "cpu",
 ) -> list[Path]:
     """Take the named measurements and write their records."""
     threads = threads or cores()
     torch.set_num_threads(threads)
     with torch.inference_mode():
+        if device != "cpu":
+            return [measure_call(repeats, folder, threads, device)]
         return [MEASURES[name](repeats, folder, threads) for name in names]
 
 
@@ -350,11 +364,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--folder", type=Path, default=record.RESULTS)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for call")
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(MEASURES)):
         parser.error(f"unknown benchmark {unknown}; known are {', '.join(MEASURES)}.")
     names = tuple(given.names) or tuple(MEASURES)
-    for path in measure(names, given.repeats, given.threads, given.folder):
+    for path in measure(names, given.repeats, given.threads, given.folder, given.device):
         print(f"written: {path.name}", flush=True)
 
 

@@ -25,7 +25,12 @@ FORMS = {
     "items with experts": {"form": "item_decoder", "writer_layers": 2, "experts": 3},
     "existing codes": {"form": "encoder_decoder", "choices": "existing", "tied": True},
     "sequence of existing codes": {"form": "decoder", "choices": "existing"},
-    "items of existing codes": {"form": "item_decoder", "choices": "existing", "tied": True},
+    "items of existing codes": {
+        "form": "item_decoder",
+        "choices": "existing",
+        "tied": True,
+        "item_vectors": True,
+    },
     "experts": {"form": "encoder_decoder", "experts": 3, "experts_per_token": 2},
     "decoder with experts": {"form": "decoder", "experts": 3, "experts_per_token": 1},
 }

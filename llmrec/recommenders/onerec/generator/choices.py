@@ -61,10 +61,12 @@ class ExistingCodes(nn.Module):
             )
         self.sizes = tuple(sizes)
         self.widest: list[int] = []
+        self.n_nodes: list[int] = []
         keys = torch.zeros(len(codes), dtype=torch.int64)
         for level, size in enumerate(sizes):
             keys = keys * size + codes[:, level].cpu()
-            nodes = torch.unique(keys)
+            nodes, node_of_item = torch.unique(keys, return_inverse=True)
+            self.n_nodes.append(len(nodes))
             parents, counts = torch.unique_consecutive(
                 nodes.div(size, rounding_mode="floor"), return_counts=True
             )
@@ -75,6 +77,8 @@ class ExistingCodes(nn.Module):
                 ("counts", counts),
                 ("first", counts.cumsum(0) - counts),
                 ("codes", functional.pad(nodes % size, padding)),
+                ("node_of_item", node_of_item),
+                ("items", torch.bincount(node_of_item)),
             ):
                 self.register_buffer(f"{name}_{level}", value, persistent=False)
 
@@ -89,15 +93,50 @@ class ExistingCodes(nn.Module):
         Returns:
             ``[...]`` float32.
         """
+        chosen, exists, _ = self._children(level, before, logits.shape[:-1], logits.device)
+        found = logits.float().gather(-1, chosen)
+        return found.masked_fill(~exists, -torch.inf).logsumexp(-1)
+
+    def item_logits(
+        self, level: int, states: Tensor, vectors: Tensor, before: Sequence[Tensor]
+    ) -> Tensor:
+        """What the items of a branch add to the logit of the code that leads there.
+
+        Args:
+            level: The level.
+            states: ``[..., d]``.
+            vectors: ``[items, d]``; a branch has the mean of its items'.
+            before: The codes of the levels before, ``[...]`` int64 each.
+
+        Returns:
+            ``[..., size]``; 0 for codes that do not exist.
+        """
+        node_of_item, items = (
+            getattr(self, f"{name}_{level}") for name in ("node_of_item", "items")
+        )
+        branch = vectors.new_zeros(self.n_nodes[level], vectors.shape[1])
+        branch = branch.index_add(0, node_of_item, vectors) / items[:, None]
+        shape = (*states.shape[:-1], self.sizes[level])
+        if level == 0:
+            codes: Tensor = getattr(self, "codes_0")[: self.n_nodes[0]]  # noqa: B009
+            return states.new_zeros(shape).index_add(-1, codes, states @ branch.T.to(states))
+        chosen, exists, nodes = self._children(level, before, shape[:-1], states.device)
+        found = torch.einsum("...wd,...d->...w", branch[nodes].to(states), states)
+        found = found.masked_fill(~exists, 0.0)
+        return states.new_zeros(shape).scatter_add(-1, chosen, found)
+
+    def _children(
+        self, level: int, before: Sequence[Tensor], shape: Sequence[int], device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes, whether they exist, and their nodes, ``[*shape, widest]`` each."""
         parents, counts, first, codes = (
             getattr(self, f"{name}_{level}") for name in ("parents", "counts", "first", "codes")
         )
-        key = torch.zeros(logits.shape[:-1], dtype=torch.int64, device=logits.device)
-        for size, code in zip(self.sizes, before, strict=False):
+        key = torch.zeros(tuple(shape), dtype=torch.int64, device=device)
+        for size, code in zip(self.sizes[:level], before, strict=False):
             key = key * size + code
-        node = torch.searchsorted(parents, key).clamp_max(len(parents) - 1)
-        slot = torch.arange(self.widest[level], device=logits.device)
-        chosen = codes[first[node][..., None] + slot]
-        found = logits.float().gather(-1, chosen)
-        found = found.masked_fill(slot >= counts[node][..., None], -torch.inf)
-        return found.logsumexp(-1)
+        parent = torch.searchsorted(parents, key).clamp_max(len(parents) - 1)
+        slot = torch.arange(self.widest[level], device=device)
+        exists = slot < counts[parent][..., None]
+        nodes = first[parent][..., None] + slot
+        return codes[nodes], exists, nodes.clamp_max(self.n_nodes[level] - 1)

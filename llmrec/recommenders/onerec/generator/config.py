@@ -35,7 +35,9 @@ class GeneratorConfig(BaseModel):
         1, ge=1, description="Of item_decoder: layers that write the codes of an item."
     )
     item_vectors: bool = Field(
-        False, description="Of item_decoder: a learnt vector per item of the history, too."
+        False,
+        description="Of item_decoder: a learnt vector per item beside those of its codes; with "
+        "choices=existing it also speaks for the codes that lead to the item.",
     )
     feed_forward: int = Field(128, ge=1, description="Hidden width of a dense feed-forward layer.")
     experts: int = Field(
@@ -54,6 +56,11 @@ class GeneratorConfig(BaseModel):
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on embeddings and sub-layers.")
     history: int = Field(20, ge=1, description="Newest items of the history that are read.")
     session: int = Field(1, ge=1, description="Most items that are written.")
+    marks_lists: bool = Field(
+        False,
+        description="Starts of items carry a mark where a list is written, so that alignment may "
+        "change lists without changing what is said of the next item.",
+    )
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:

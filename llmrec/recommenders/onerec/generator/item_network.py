@@ -81,6 +81,14 @@ class ItemGenerator(Generator):
         result: Tensor = vectors + self.level_vectors[level + 1]
         return result
 
+    def code_logits(self, level: int, states: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """See the base class; items' own vectors speak for the codes that lead to them."""
+        logits = super().code_logits(level, states, before)
+        if self.own_vectors is None or self.existing is None:
+            return logits
+        own = self.own_vectors.weight[1:]
+        return logits + self.existing.item_logits(level, states, own, before)
+
     def _learnt(self, batch: SessionBatch) -> tuple[Tensor, Tensor]:
         items = batch.session.flatten().index_select(0, batch.learn_at)
         states = self.item_states(batch.session[:, :-1]).flatten(0, 1)
@@ -93,7 +101,7 @@ class ItemGenerator(Generator):
 
     def _write(self, states: Tensor, items: Tensor) -> Tensor:
         """States that predict the codes: ``[n, d]`` and ``[n]`` items to ``[n, levels, d]``."""
-        begin = (states + self.level_vectors[0])[:, None]
+        begin = (states + self.start_vector())[:, None]
         codes = self._code_vectors(items)[:, :-1] + self.level_vectors[1:-1]
         hidden = self.dropout(torch.cat([begin, codes], dim=1))
         for layer in self.writer:

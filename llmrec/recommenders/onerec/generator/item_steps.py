@@ -80,7 +80,7 @@ class ItemSteps:
         if level == 0:
             if codes is not None:
                 self._finish_item(state)
-            vectors = state.states + generator.level_vectors[0]
+            vectors = state.states + generator.start_vector()
         else:
             vectors = generator.writer_vectors(level - 1, state.codes[-1])
         before: list[KeyValue | None] = list(state.writer) or [None] * len(generator.writer)
@@ -88,7 +88,7 @@ class ItemSteps:
         for module, own in zip(generator.writer, before, strict=True):
             vectors, after = as_layer(module).step(vectors, None, None, own)
             state.writer.append(after)
-        logits = generator.code_logits(level, generator.output_norm(vectors))
+        logits = generator.code_logits(level, generator.output_norm(vectors), state.codes)
         return StepScores(logits, generator.log_normalizer(level, logits, state.codes))
 
     def _follow(self, state: ItemState, parents: Tensor) -> None:

@@ -19,10 +19,12 @@ def list_log_probabilities(generator: Generator, history: Tensor, lists: Tensor)
     """
     if generator.recency is not None:
         batch = SessionBatch(history, lists, lists > 0, generator.levels)
-        return generator.log_probabilities(batch).sum((1, 2))
+        with generator.writing_lists():
+            return generator.log_probabilities(batch).sum((1, 2))
     whole, own = joined(history, lists)
-    nothing = whole[:, :0]
-    found = generator.log_probabilities(SessionBatch(nothing, whole, own, generator.levels))
+    batch = SessionBatch(whole[:, :0], whole, own, generator.levels)
+    with generator.writing_lists():
+        found = generator.log_probabilities(batch)
     return (found.sum(2) * own).sum(1)
 
 

@@ -5,7 +5,8 @@ the loss lies on codes only, and each level chooses among its own codes. The net
 codes (1-based, 0 for padding) and a table of their semantic IDs; it knows no ids and no texts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -80,6 +81,9 @@ class Generator(nn.Module):
         # the start of an item, then its codes
         self.level_vectors = nn.Parameter(torch.randn(levels + 1, dim) * _EMBEDDING_STD)
         self.separator = nn.Parameter(torch.zeros(dim))
+        # zero: a list is at first what its items would be one after another
+        self.list_mark = nn.Parameter(torch.zeros(dim)) if config.marks_lists else None
+        self._in_list = False
         reads = config.form == "encoder_decoder"
         self.recency = nn.Embedding(config.history, dim) if reads else None
         written = config.session if reads else config.history + config.session
@@ -106,13 +110,19 @@ class Generator(nn.Module):
         codes = targets.unbind(1)
         losses = []
         for level, code in enumerate(codes):
-            logits = self.code_logits(level, hidden[:, level])
+            logits = self.code_logits(level, hidden[:, level], codes[:level])
             chosen = logits.gather(1, code[:, None]).squeeze(1).float()
             losses.append((self.log_normalizer(level, logits, codes[:level]) - chosen).sum())
         return torch.stack(losses).sum()
 
-    def code_logits(self, level: int, states: Tensor) -> Tensor:
-        """Logits of the codes of a level, ``[..., d]`` to ``[..., size]``."""
+    def code_logits(self, level: int, states: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """Logits of the codes of a level, ``[..., d]`` to ``[..., size]``.
+
+        Args:
+            level: The level.
+            states: What predicts it.
+            before: Codes of the levels before, ``[...]`` each.
+        """
         first = sum(self.sizes[:level])
         result: Tensor = self.heads[level](
             states, self.code_vectors.weight[first : first + self.sizes[level]]
@@ -140,7 +150,7 @@ class Generator(nn.Module):
         hidden, codes = self._written(batch), self.codes[batch.session].unbind(-1)
         found = []
         for level, code in enumerate(codes):
-            logits = self.code_logits(level, hidden[:, :, level])
+            logits = self.code_logits(level, hidden[:, :, level], codes[:level])
             chosen = logits.gather(2, code[..., None]).squeeze(2).float()
             found.append(chosen - self.log_normalizer(level, logits, codes[:level]))
         return torch.stack(found, dim=-1) * (batch.session > 0)[..., None]
@@ -168,9 +178,24 @@ class Generator(nn.Module):
             states = layer(states, mask)
         return self.encoder_norm(states), mask
 
+    @contextmanager
+    def writing_lists(self) -> Iterator[None]:
+        """Mark starts of items as those of a list, where the settings ask for it."""
+        before, self._in_list = self._in_list, True
+        try:
+            yield
+        finally:
+            self._in_list = before
+
+    def start_vector(self) -> Tensor:
+        """What says that an item starts, ``[d]``."""
+        if self.list_mark is None or not self._in_list:
+            return self.level_vectors[0]
+        return self.level_vectors[0] + self.list_mark
+
     def start_vectors(self, place: Tensor) -> Tensor:
         """Input of the start of an item, for its places in the sequence, any shape ``+ [d]``."""
-        result: Tensor = self.places(place) + self.level_vectors[0]
+        result: Tensor = self.places(place) + self.start_vector()
         return result
 
     def written_vectors(self, level: int, code: Tensor, place: Tensor) -> Tensor:

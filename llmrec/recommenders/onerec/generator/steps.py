@@ -73,7 +73,7 @@ class GeneratorSteps:
             hidden = self._feed(state, generator.start_vectors(place))
             state.items += 1
         assert hidden is not None
-        logits = generator.code_logits(level, generator.output_norm(hidden))
+        logits = generator.code_logits(level, generator.output_norm(hidden), state.codes)
         return StepScores(logits, generator.log_normalizer(level, logits, state.codes))
 
     def _feed(self, state: GeneratorState, vectors: Tensor) -> Tensor:
