@@ -1,9 +1,9 @@
 """Entry of ``make bench``: measure our own speed and write it to ``eval/results/benchmarks``.
 
 Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [contrast] [trie_beam]
-[semantic_ids] [inference] [large]``; without names, all but the last three, which need minutes, and
-``large`` also gigabytes. Comparison with other libraries is ``peers.py``, neighbour search
-``retrieval.py``.
+[semantic_ids] [inference] [gated_lora] [adapter_store] [large]``; without names, all but the last
+five, which need minutes, and the last two also gigabytes. Comparison with other libraries is
+``peers.py``, neighbour search ``retrieval.py``.
 """
 
 import argparse
@@ -59,6 +59,18 @@ def _inference() -> list[Path]:
     return inference.measure()
 
 
+def _gated_lora() -> list[Path]:
+    import gated_lora
+
+    return gated_lora.measure()
+
+
+def _adapter_store() -> list[Path]:
+    import adapter_store
+
+    return adapter_store.measure()
+
+
 BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "startup": _startup,
     "epoch": _epoch,
@@ -67,10 +79,12 @@ BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "trie_beam": _trie_beam,
     "semantic_ids": _semantic_ids,
     "inference": _inference,
+    "gated_lora": _gated_lora,
+    "adapter_store": _adapter_store,
     "large": _large,
 }
 
-LONG = ("semantic_ids", "inference", "large")
+LONG = ("semantic_ids", "inference", "gated_lora", "adapter_store", "large")
 
 
 def main() -> None:
