@@ -34,7 +34,6 @@ from llmrec.data.named import load_dataset
 from llmrec.data.splits import LabelledCases, Split
 from llmrec.errors import LlmrecError
 from llmrec.runs.environment import hardware
-from llmrec.runs.recipe import Recipe
 from llmrec.storage import atomic_directory
 
 Scores = npt.NDArray[np.float64]
@@ -73,16 +72,18 @@ def train_missing(
     for seed, choice in wanted[number - 1 :: of]:
         folder = folder_of(runs, choice.name, seed)
         if not (folder / ABOUT).is_file():
-            about = train_one(plan.recipe_of(choice), choice, seed, split, folder, parts)
+            about = train_one(plan, choice, seed, split, folder, parts)
             print(f"{choice.name}, seed {seed}: {about['log'][-1]}", flush=True)
 
 
 def train_one(
-    recipe: Recipe, choice: Choice, seed: int, split: Split, folder: Path, parts: tuple[str, ...]
+    plan: Plan, choice: Choice, seed: int, split: Split, folder: Path, parts: tuple[str, ...]
 ) -> dict[str, Any]:
     """Train one run and keep its scores."""
     import torch
 
+    recipe = plan.recipe_of(choice)
+    wanted = {"score", *(c.output for c in plan.choices.values() if c.of == choice.name)}
     torch.set_num_threads(recipe.threads or torch.get_num_threads())
     started = time.perf_counter()
     checkpoints = folder.with_name(f"{folder.name}.checkpoints")
@@ -91,7 +92,7 @@ def train_one(
     model.fit(split.train_histories(), split.cases("valid"))
     trained = time.perf_counter()
     shutil.rmtree(checkpoints, ignore_errors=True)  # only the scores are kept
-    scores = {part: outputs(model, split.labelled_cases(part)) for part in parts}  # type: ignore[arg-type]
+    scores = {part: outputs(model, split.labelled_cases(part), wanted) for part in parts}  # type: ignore[arg-type]
     about = {
         "recipe": recipe.as_dict(),
         "variant": choice.name,
@@ -112,22 +113,28 @@ def train_one(
     return about
 
 
-def outputs(model: Any, cases: LabelledCases) -> dict[str, Scores]:
+def outputs(model: Any, cases: LabelledCases, wanted: set[str]) -> dict[str, Scores]:
     """Probabilities of all pairs, of a model and of its parts."""
     histories = cases.histories.with_vocabulary(model.vocabulary)
     if model.name != "reclora":
         return {"score": model.score_pairs(histories, cases.items)}
     ranker = model.ranker
     pairs = ranker.prepare(histories, cases.items)
-    own = ranker.pair_odds(pairs)
-    found = {"score": own, "base": ranker.base_odds(pairs)}
-    if pairs.inputs is not None:
+    found = {"score": ranker.pair_odds(pairs)}
+    if "base" in wanted:
+        found["base"] = ranker.base_odds(pairs)
+    if "swapped" in wanted:
         order = np.random.default_rng(0).permutation(len(cases))
         found["swapped"] = ranker.pair_odds(pairs.with_inputs(pairs.inputs[order]))
-    ctr = np.clip(model.ctr.score_pairs(histories, cases.items).astype(np.float64), 1e-6, 1 - 1e-6)
-    found["ctr"] = np.log(ctr / (1 - ctr))
-    found["both"] = (found["ctr"] + own) / 2
-    return {name: 1 / (1 + np.exp(-odds.astype(np.float64))) for name, odds in found.items()}
+    if wanted & {"ctr", "both"}:
+        own = np.clip(model.ctr.score_pairs(histories, cases.items).astype(np.float64), 1e-6, 1)
+        found["ctr"] = np.log(own / np.maximum(1 - own, 1e-6))
+        found["both"] = (found["ctr"] + found["score"]) / 2
+    return {
+        name: 1 / (1 + np.exp(-odds.astype(np.float64)))
+        for name, odds in found.items()
+        if name in wanted
+    }
 
 
 if __name__ == "__main__":

@@ -225,11 +225,13 @@ class CTRModel(BaseRecommender[ConfigT]):
         items = self.vocabulary.encode(cases.histories.vocabulary.decode(cases.items))
         found = self.score_pairs(histories, items)
         users = cases.histories.user_ids.rank("dense").to_numpy() - 1
-        return {
+        judged = {
             "auc": pairs.auc(cases.labels, found),
             "uauc": pairs.uauc(users, cases.labels, found),
             "logloss": pairs.logloss(cases.labels, found),
         }
+        # where nobody has both answers there is no uauc
+        return {name: value for name, value in judged.items() if np.isfinite(value)}
 
     # ---- scoring ----
 

@@ -54,11 +54,13 @@ def _on_pairs(ranker: Ranker, cases: LabelledCases) -> Validate:
     def validate() -> dict[str, float]:
         odds = ranker.pair_odds(prepared).astype(np.float64)
         found = 1 / (1 + np.exp(-odds))
-        return {
+        judged = {
             "auc": pairs.auc(labels, found),
             "uauc": pairs.uauc(users, labels, found),
             "logloss": pairs.logloss(labels, found),
         }
+        # where nobody has both answers there is no uauc
+        return {name: value for name, value in judged.items() if np.isfinite(value)}
 
     return validate
 
