@@ -159,10 +159,15 @@ def _asked(
 def _signed(record: SignatureRecord | None) -> dict[str, Any]:
     if record is None:
         return {}
-    arrays = ("actual_logprob", "actual_rank", "topk_logprobs", "topk_ids", "tail_logmass")
+    arrays = (
+        "actual_logprob", "actual_rank", "rank_censored", "topk_logprobs", "topk_ids",
+        "tail_logmass",
+    )  # fmt: skip
     found = {name: getattr(record, name) for name in arrays}
     lists = {name: value.tolist() for name, value in found.items() if value is not None}
-    return {"signature": {"tokens": record.tokens, **lists}}
+    names = ("mode", "kind", "has_eos", "vocab_size", "tokens")
+    about = {name: getattr(record, name) for name in names}
+    return {"signature": {**about, "fingerprint": dict(record.fingerprint), **lists}}
 
 
 def _finite(value: Any) -> Any:

@@ -62,8 +62,10 @@ def checked_pairs(
     return given, found
 
 
-def warn_if_upside_down(labels: npt.ArrayLike, risks: npt.ArrayLike) -> float:
-    """The AUC; warns where it lies below .5 by more than chance (Hanley and McNeil 1982).
+def upside_down(labels: npt.ArrayLike, risks: npt.ArrayLike) -> str | None:
+    """A sentence with the likely cause where the AUC lies below .5 by more than chance, else None.
+
+    Chance is three standard deviations of the statistic of Mann and Whitney (1947).
 
     Raises:
         DataError: See the module.
@@ -71,17 +73,21 @@ def warn_if_upside_down(labels: npt.ArrayLike, risks: npt.ArrayLike) -> float:
     given, found = checked_pairs(labels, risks)
     value = auc(given, found)
     wrong, right = given.sum(), (1 - given).sum()
-    # the variance of the statistic of Mann and Whitney where risks say nothing
     error = np.sqrt((wrong + right + 1) / (12 * wrong * right))
-    if value < 0.5 - _SURELY * error:
-        warnings.warn(
-            f"AUC {value:.3f} is below .5: items with label 1 have the lower risks. Most likely "
-            "the labels are upside down (1 must mean a wrong answer or a member, not a right one), "
-            "or the score is one where high means good; turn one of them round.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return value
+    if value >= 0.5 - _SURELY * error:
+        return None
+    return (
+        f"AUC {value:.3f} is below .5: items with label 1 have the lower risks. Most likely the "
+        "labels are upside down (1 must mean a wrong answer or a member, not a right one), or the "
+        "score is one where high means good; turn one of them round."
+    )
+
+
+def warn_if_upside_down(labels: npt.ArrayLike, risks: npt.ArrayLike) -> None:
+    """Warn with the sentence of :func:`upside_down`, if there is one."""
+    sentence = upside_down(labels, risks)
+    if sentence is not None:
+        warnings.warn(sentence, UserWarning, stacklevel=3)
 
 
 def group_codes(groups: Sequence[Hashable] | None, n: int) -> Codes:

@@ -14,7 +14,7 @@ exact where the error rate does not fall as the threshold rises through the star
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ArtifactError, ConfigError
 from llmrec.signatures.decision.labelled import Values, checked_pairs, one_per_group
 
 START = 0.1
@@ -79,6 +79,18 @@ class SelectiveAnswering:
         """Plain values, the sentence included."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return values | {"coverage": self.coverage, "sentence": self.sentence}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SelectiveAnswering":
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ArtifactError: A value is missing.
+        """
+        try:
+            return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        except KeyError as error:
+            raise ArtifactError(f"a saved promise is damaged: it has no {error}.") from None
 
 
 def certify(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.signatures.decision.labelled import Values, checked_pairs
 
-Rule = Literal["cost", "false_alarms", "precision", "given", "half"]
+Rule = Literal["cost", "false_alarms", "precision", "promise"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Threshold:
     Attributes:
         value: Flag where the risk is above this; infinity flags nothing.
         rule: How it was chosen.
-        target: The wanted rate or precision, or the cost of a miss over that of a false alarm.
+        target: The wanted rate or precision, the cost of a miss over that of a false alarm, or the
+            error budget of a promise.
         flagged: Share of all items that are flagged.
-        false_alarms: Share of right items that are flagged.
-        caught: Share of wrong items that are flagged.
+        false_alarms: Share of right items that are flagged; None where there is none.
+        caught: Share of wrong items that are flagged; None where there is none.
         precision: Share of flagged items that are wrong; None where none is flagged.
     """
 
@@ -81,7 +82,7 @@ def by_cost(
     costs = missed * wrong_kept + false_alarm * (right_kept[-1] - right_kept)
     best = levels.size - 1 - int(np.argmin(costs[::-1]))
     target = missed / false_alarm if false_alarm else None
-    return _described(float(levels[best]), "cost", target, given, found)
+    return describe(float(levels[best]), "cost", target, given, found)
 
 
 def by_false_alarms(risks: npt.ArrayLike, labels: npt.ArrayLike, rate: float) -> Threshold:
@@ -100,7 +101,7 @@ def by_false_alarms(risks: npt.ArrayLike, labels: npt.ArrayLike, rate: float) ->
     right = np.sort(found[given == 0])
     place = math.ceil((right.size + 1) * (1 - rate) - 1e-9)
     value = float(right[place - 1]) if place <= right.size else math.inf
-    return _described(value, "false_alarms", rate, given, found)
+    return describe(value, "false_alarms", rate, given, found)
 
 
 def by_precision(risks: npt.ArrayLike, labels: npt.ArrayLike, precision: float) -> Threshold:
@@ -121,7 +122,32 @@ def by_precision(risks: npt.ArrayLike, labels: npt.ArrayLike, precision: float) 
     precise = np.divide(wrong, flagged, out=np.zeros_like(wrong), where=flagged > 0)
     good = np.flatnonzero(precise >= precision - 1e-12)
     value = float(levels[good[0]]) if good.size else math.inf
-    return _described(value, "precision", precision, given, found)
+    return describe(value, "precision", precision, given, found)
+
+
+def describe(
+    value: float, rule: Rule, target: float | None, labels: Values, risks: Values
+) -> Threshold:
+    """What a threshold does on a sample.
+
+    Args:
+        value: Flag where the risk is above this.
+        rule: How it was chosen.
+        target: What was wanted.
+        labels: ``[n]`` 0, or 1 for what went wrong.
+        risks: ``[n]``.
+    """
+    flagged = risks > value
+    precision = float(labels[flagged].mean()) if flagged.any() else None
+    return Threshold(
+        value,
+        rule,
+        target,
+        float(flagged.mean()),
+        _share(flagged[labels == 0]),
+        _share(flagged[labels == 1]),
+        precision,
+    )
 
 
 def _kept(labels: Values, risks: Values) -> tuple[Values, Values, Values]:
@@ -133,22 +159,10 @@ def _kept(labels: Values, risks: Values) -> tuple[Values, Values, Values]:
     return levels, np.append(0.0, wrong), np.append(0.0, ends + 1 - wrong)
 
 
-def _described(
-    value: float, rule: Rule, target: float | None, labels: Values, risks: Values
-) -> Threshold:
-    flagged = risks > value
-    precision = float(labels[flagged].mean()) if flagged.any() else None
-    return Threshold(
-        value,
-        rule,
-        target,
-        float(flagged.mean()),
-        float(flagged[labels == 0].mean()),
-        float(flagged[labels == 1].mean()),
-        precision,
-    )
-
-
 def _check_share(name: str, value: float) -> None:
     if not 0 < value < 1:
         raise ConfigError(f"{name} is {value}; expected a share between 0 and 1, like 0.05.")
+
+
+def _share(flagged: npt.NDArray[np.bool_]) -> float | None:
+    return float(flagged.mean()) if flagged.size else None

@@ -119,7 +119,13 @@ def to_html(maps: Sequence[HeatMap], heading: str = "What makes these texts risk
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown: list[Mapping[str, Any]] = [
+    shown = shown_maps(maps)
+    return environment.get_template("heat_map.html.j2").render(heading=heading, maps=shown)
+
+
+def shown_maps(maps: Sequence[HeatMap]) -> list[Mapping[str, Any]]:
+    """Heat maps as a template shows them: visible text, colours, values; not escaped."""
+    return [
         {
             "title": found.title,
             "risk": f"{found.risk:.3f}",
@@ -134,7 +140,6 @@ def to_html(maps: Sequence[HeatMap], heading: str = "What makes these texts risk
         }
         for found in maps
     ]
-    return environment.get_template("heat_map.html.j2").render(heading=heading, maps=shown)
 
 
 def _mixed(strength: float, paper: tuple[int, int, int]) -> tuple[int, ...]:
