@@ -117,12 +117,16 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="one cell, few epochs")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--test-runs", type=int, default=1, help="looks at the held-out subjects")
+    parser.add_argument("--commit", help="of an exported tree that has no git")
     parser.add_argument("--risks", type=Path, help="folder to keep the risks of real items in")
     arguments = parser.parse_args()
     home = os.environ.get("LLMREC_DATA_HOME")
     if not home:
         raise ConfigError("set LLMREC_DATA_HOME to the folder with mcq-logprobs/.")
-    commit = "a try" if arguments.small else committed_state(RECIPE, Path(__file__))
+    files = RECIPE, Path(__file__)
+    commit = "a try"
+    if not arguments.small:
+        commit = committed_state(*files, exported_from=arguments.commit)
     rows = list(simulated(arguments.draws))
     for cell in cells(Path(home), arguments.risks, arguments.small):
         rows += real(cell, arguments.splits, arguments.n)
