@@ -78,8 +78,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--shard", default="1/1", help="i/n: every n-th run from the i-th")
     parser.add_argument("--record", action="store_true", help="judge on test and write the result")
     parser.add_argument("--commit", help="of an exported tree that has no git")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the table goes")
-    parser.add_argument("--commit", help="of an exported tree that has no git")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go")
     return parser.parse_args()
 
