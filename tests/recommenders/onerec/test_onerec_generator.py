@@ -213,3 +213,14 @@ def test_attention_of_beams_equals_attention_of_sequences():
 def test_settings_that_do_not_fit(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         GeneratorConfig(**options)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_changes_the_loss_by_rounding_only(form):
+    generator = make_generator(dropout=0.0, **FORMS[form])
+    batch = batch_of(generator, [[1, 2], [3]], [[4, 5, 6], [7]])
+    exact = generator(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = generator(batch)
+    rounded.backward()
+    assert rounded.item() == pytest.approx(exact.item(), rel=0.02)

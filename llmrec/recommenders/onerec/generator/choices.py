@@ -119,11 +119,11 @@ class ExistingCodes(nn.Module):
         shape = (*states.shape[:-1], self.sizes[level])
         if level == 0:
             codes: Tensor = getattr(self, "codes_0")[: self.n_nodes[0]]  # noqa: B009
-            return states.new_zeros(shape).index_add(-1, codes, states @ branch.T.to(states))
+            found = states @ branch.T
+            return found.new_zeros(shape).index_add(-1, codes, found)
         chosen, exists, nodes = self._children(level, before, shape[:-1], states.device)
-        found = torch.einsum("...wd,...d->...w", branch[nodes].to(states), states)
-        found = found.masked_fill(~exists, 0.0)
-        return states.new_zeros(shape).scatter_add(-1, chosen, found)
+        found = torch.einsum("...wd,...d->...w", branch[nodes], states)
+        return found.new_zeros(shape).scatter_add(-1, chosen, found.masked_fill(~exists, 0.0))
 
     def _children(
         self, level: int, before: Sequence[Tensor], shape: Sequence[int], device: torch.device
