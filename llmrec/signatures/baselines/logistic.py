@@ -75,7 +75,8 @@ def _words(records: Records) -> Any:
     from sklearn.feature_extraction.text import HashingVectorizer
 
     texts = [_text(record, place) for place, record in enumerate(records)]
-    return HashingVectorizer(ngram_range=(1, 2), n_features=_BUCKETS).transform(texts)
+    # it refuses to read nothing, so an empty text is read and dropped
+    return HashingVectorizer(ngram_range=(1, 2), n_features=_BUCKETS).transform([*texts, ""])[:-1]
 
 
 def _text(record: Any, place: int) -> str:

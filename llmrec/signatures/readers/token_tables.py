@@ -55,16 +55,31 @@ def read_token_table(
     gathered = Gathered(strict)
     name = Path(path).name.removesuffix(".gz").removesuffix(".csv")
     about = {"model": name} if fingerprint is None else dict(fingerprint)
-    shared: dict[str, Any] = {"mode": mode, "vocab_size": vocab_size, "fingerprint": about}
+    positions, answers, rows = [], [], []
     for number, row in _rows(path, gathered, group):
         try:
-            record, answer = _record(row, k, shared)
-            label = None if row.get("gold") is None else float(answer != row["gold"])
-            others = {key: value for key, value in row.items() if key not in ("tokens", "probs")}
-            known = {"id": f"{name}:{number}", "label": label, "group": row[group]}
-            gathered.add(record, {**others, **known, "answer": answer})
+            position, answer = _position(row)
         except LlmrecError as error:
             gathered.refuse(path, number, error)
+            continue
+        label = None if row.get("gold") is None else float(answer != row["gold"])
+        others = {key: value for key, value in row.items() if key not in ("tokens", "probs")}
+        known = {"id": f"{name}:{number}", "label": label, "group": row[group]}
+        positions.append(position)
+        answers.append(answer)
+        rows.append({**others, **known, "answer": answer})
+    together = record_of_positions(
+        positions,
+        k,
+        vocab_size=vocab_size,
+        mode=mode,
+        kind="output",
+        has_eos=False,
+        fingerprint=about,
+        tokens=tuple(answers),
+    )
+    for place, about_it in enumerate(rows):
+        gathered.add(_only(together, place, answers[place]), about_it)
     return gathered.result()
 
 
@@ -87,7 +102,7 @@ def _rows(path: str | Path, gathered: Gathered, group: str) -> Iterator[tuple[in
         yield number, dict(zip(names, values, strict=True))
 
 
-def _record(row: Mapping[str, str], k: int, shared: dict[str, Any]) -> tuple[SignatureRecord, str]:
+def _position(row: Mapping[str, str]) -> tuple[Position, str]:
     tokens = [_unescaped(token) for token in row["tokens"].split()]
     logprobs = _logprobs(row)
     if len(tokens) != logprobs.size:
@@ -95,16 +110,27 @@ def _record(row: Mapping[str, str], k: int, shared: dict[str, Any]) -> tuple[Sig
     if not logprobs.size:
         raise DataError("the row has no tokens.")
     best = int(logprobs.argmax())
-    record = record_of_positions(
-        [Position(logprobs.tolist(), actual=best)],
-        k,
-        kind="output",
-        has_eos=False,
-        tokens=(tokens[best],),
-        text=tokens[best],
-        **shared,
+    return Position(logprobs.tolist(), actual=best), tokens[best]
+
+
+def _only(together: SignatureRecord, place: int, text: str) -> SignatureRecord:
+    """One position of a record as a record of its own."""
+    one = slice(place, place + 1)
+    return SignatureRecord(
+        together.topk_logprobs[one],
+        together.topk_valid[one],
+        together.actual_logprob[one],
+        together.actual_rank[one],
+        together.rank_censored[one],
+        together.tail_logmass[one],
+        together.vocab_size,
+        together.mode,
+        together.kind,
+        together.has_eos,
+        together.fingerprint,
+        tokens=(text,),
+        text=text,
     )
-    return record, tokens[best]
 
 
 def _logprobs(row: Mapping[str, str]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -125,6 +151,8 @@ def _logprobs(row: Mapping[str, str]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _unescaped(token: str) -> str:
+    if "\\" not in token and '"' not in token:
+        return token
     try:
         found = json.loads(f'"{token}"')
     except json.JSONDecodeError:

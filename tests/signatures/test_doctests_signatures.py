@@ -1,0 +1,24 @@
+"""The examples in the docstrings of the signatures' data, baselines and comparison hold."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    "baselines.named",
+    "baselines.positions",
+    "baselines.scores",
+    "comparison.compare",
+    "readers.graded",
+    "records",
+    "splits",
+    "store.store",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    found = doctest.testmod(importlib.import_module(f"llmrec.signatures.{name}"))
+    assert found.attempted
+    assert not found.failed
