@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmrec.contracts import TextEncoder
 from llmrec.data.hashing import hash_json
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError, ConfigError, nearest_name
 from llmrec.retrieval import tfidf
 from llmrec.retrieval.sentence import MINILM, SentenceEncoder
 from llmrec.retrieval.tfidf import HashedTfidf
@@ -41,7 +41,8 @@ def text_encoder(
         max_tokens: Longest text of a sentence encoder.
 
     Raises:
-        ConfigError: The name's dimension is no number, or an extra is not installed.
+        ConfigError: The name's dimension is no number, it is a misspelt name, or an extra is not
+            installed.
         ArtifactError: The directory or repository cannot be read.
     """
     kind, _, dimension = name.partition(":")
@@ -54,6 +55,9 @@ def text_encoder(
         return encoder if corpus is None else encoder.fit(corpus)
     if (Path(name) / tfidf.MANIFEST).is_file():
         return HashedTfidf.load(name)
+    meant = nearest_name(name, ("tfidf", MINILM))
+    if "did you mean" in meant and name != MINILM and not Path(name).exists():
+        raise ConfigError(f"unknown text encoder {name!r}{meant}")  # before the hub is asked
     return SentenceEncoder(name, batch_size, device, max_tokens)
 
 

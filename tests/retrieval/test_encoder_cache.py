@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from llmrec.errors import ArtifactError
+from llmrec.errors import ArtifactError, ConfigError
 from llmrec.retrieval import encoders
 from llmrec.retrieval.encoders import cached_encoder, text_encoder
 from llmrec.retrieval.vectors import embed_texts
@@ -70,3 +70,9 @@ def test_what_a_name_stands_for_elsewhere_may_change(tmp_path, made):
         cached_encoder(str(folder), CORPUS, tmp_path)
     assert made == [str(folder)] * 2
     assert not (tmp_path / "encoders").exists()
+
+
+@pytest.mark.parametrize(("name", "meant"), [("tfdif", "tfidf"), ("mini-lm", "minilm")])
+def test_a_misspelt_name_is_told_without_asking_the_hub(name, meant):
+    with pytest.raises(ConfigError, match=f"unknown text encoder '{name}'; did you mean '{meant}'"):
+        text_encoder(name)
