@@ -7,13 +7,14 @@ identity of the base model and the hash of the weights. Loading refuses by name 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -62,14 +63,22 @@ class BaseModelId:
     @classmethod
     def of(cls, model: nn.Module, name: str | None = None) -> "BaseModelId":
         """Identify a model that has no adapters on it."""
-        hashed = hashlib.sha256()
-        for path, weight in sorted(model.named_parameters()):
-            flat = weight.detach().reshape(-1)
-            kept = flat[:: max(1, flat.numel() // _SAMPLE)].to(torch.bfloat16).float()
-            hashed.update(f"{path} {tuple(weight.shape)}".encode())
-            hashed.update(kept.cpu().numpy().tobytes())
         own = getattr(getattr(model, "config", None), "_name_or_path", "") or "unnamed"
-        return cls(name or own, hashed.hexdigest()[:16])
+        return cls(name or own, _hash_of_weights(sorted(model.named_parameters())))
+
+    @classmethod
+    def of_folder(cls, folder: str | Path) -> "BaseModelId":
+        """Identify a saved model from its safetensors files, without loading it.
+
+        Raises:
+            ArtifactError: There are none, or one is damaged.
+        """
+        places: dict[str, Path] = {}
+        for file in sorted(Path(folder).glob("*.safetensors")):
+            places |= dict.fromkeys(_names_in(file), file)
+        if not places:
+            raise ArtifactError(f"{folder} holds no model: it has no safetensors file.")
+        return cls(str(folder), _hash_of_weights(_weights_in(places)))
 
     def require(self, given: "BaseModelId") -> None:
         """Refuse another base model.
@@ -83,6 +92,32 @@ class BaseModelId:
                 f"{self.fingerprint}), but the model given is {given.name!r} (weights "
                 f"{given.fingerprint})."
             )
+
+
+def _hash_of_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Of names, shapes and evenly spaced values, 16 hexadecimal digits."""
+    hashed = hashlib.sha256()
+    for path, weight in weights:
+        flat = weight.detach().reshape(-1)
+        kept = flat[:: max(1, flat.numel() // _SAMPLE)].to(torch.bfloat16).float()
+        hashed.update(f"{path} {tuple(weight.shape)}".encode())
+        hashed.update(kept.cpu().numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _names_in(file: Path) -> list[str]:
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            return list(opened.keys())
+    except SafetensorError as error:
+        raise ArtifactError(f"{file} is damaged: {error}.") from None
+
+
+def _weights_in(places: Mapping[str, Path]) -> Iterator[tuple[str, Tensor]]:
+    """One weight at a time, so that no model has to fit into memory."""
+    for name in sorted(places):
+        with safe_open(str(places[name]), framework="pt") as opened:
+            yield name, opened.get_tensor(name)
 
 
 @dataclass(frozen=True)
