@@ -95,10 +95,19 @@ def judge(
     events: Events,
     held_out: HeldOut,
     stream: npt.NDArray[np.int32],
+    context: int,
 ) -> dict[str, Any]:
-    """All held-out figures, as they stand in ``metrics.json``."""
+    """All held-out figures, as they stand in ``metrics.json``.
+
+    Events that take more than ``context`` tokens to tell are counted as ``left_out``.
+    """
     texts = held_out_texts(events, held_out)
-    found: dict[str, Any] = {"texts": perplexities(model, tokenizer, texts, stream)}
+    # the token that begins texts, and one of the text itself, have to fit before what is scored
+    fitting = [(text, end) for text, end in texts if len(_plain(tokenizer, end)) + 2 <= context]
+    found: dict[str, Any] = {}
+    if fitting:
+        found["texts"] = perplexities(model, tokenizer, fitting, stream)
+        found["texts"]["left_out"] = len(texts) - len(fitting)
     if events.liked is not None:
         found["like"] = answers(model, events, held_out, "like")
     found["choose"] = answers(model, events, held_out, "choose")

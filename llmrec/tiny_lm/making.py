@@ -137,7 +137,8 @@ def _make(
     held_out = held_out_events(split, config.corpus.liked_from, _JUDGED_EVENTS, config.corpus.seed)
     judged = {}
     if held_out.rows.size:
-        judged = judge(HFLanguageModel(folder), tokenizer, events, held_out, stream)
+        model = HFLanguageModel(folder)
+        judged = judge(model, tokenizer, events, held_out, stream, config.context)
     metrics = {
         "held_out": {"part": "valid", **judged},
         "weights": count_weights(network),

@@ -20,7 +20,11 @@ from llmrec.inference.requests import Decoding, GenerateRequest, ScoreRequest
 from llmrec.inference.seen import read_seen, require_usable, seen_of
 from llmrec.tiny_lm import making
 from llmrec.tiny_lm.config import PRESETS, make_config
+from llmrec.tiny_lm.corpus import held_out_texts
+from llmrec.tiny_lm.events import held_out_events, training_events
+from llmrec.tiny_lm.judging import judge
 from llmrec.tiny_lm.making import train_tiny
+from llmrec.tiny_lm.packing import token_stream
 from llmrec.training.trainer import Trainer
 
 
@@ -234,3 +238,17 @@ def test_order_only_data_is_enough(small_config, tmp_path):
     assert "like" not in made.metrics["held_out"]
     assert made.metrics["held_out"]["choose"]["share_yes"] == pytest.approx(0.5, abs=0.1)
     assert np.isfinite(made.metrics["held_out"]["texts"]["trigram"])
+
+
+def test_events_that_are_too_long_to_tell_are_counted(model, split):
+    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    events, held_out = training_events(split, 4.0), held_out_events(split, 4.0, 100, 0)
+    ends = [end for _, end in held_out_texts(events, held_out)]
+    sizes = sorted(len(tokenizer(end, add_special_tokens=False)["input_ids"]) for end in ends)
+    context = sizes[len(sizes) // 2] + 2  # the longer half does not fit
+    stream = token_stream(tokenizer, ends)
+    language_model = HFLanguageModel(model.folder, device="cpu")
+    found = judge(language_model, tokenizer, events, held_out, stream, context)
+    assert found["texts"]["left_out"] == sum(size + 2 > context for size in sizes) > 0
+    assert found["texts"]["texts"] + found["texts"]["left_out"] == len(ends)
+    assert "texts" not in judge(language_model, tokenizer, events, held_out, stream, 4)
