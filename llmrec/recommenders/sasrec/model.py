@@ -22,6 +22,7 @@ from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.sasrec.config import SASRecConfig
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
 from llmrec.recommenders.sasrec.loss import NextItemLoss
+from llmrec.recommenders.sasrec.validation import ranking_metrics_on_device
 from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceWindows, seen_pairs
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
@@ -88,7 +89,9 @@ class SASRec(BaseRecommender[SASRecConfig]):
             metrics, filtered = [config.training.metric], config.validation_filters_seen
 
             def validate() -> Mapping[str, float]:
-                return ranking_metrics(self._score_catalog, valid, metrics, filtered)
+                if encoder.items.weight.device.type == "cpu":
+                    return ranking_metrics(self._score_catalog, valid, metrics, filtered)
+                return ranking_metrics_on_device(self._score_on_device, valid, metrics, filtered)
 
         self.log = trainer.fit(module, source, validate)
         self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -107,6 +110,17 @@ class SASRec(BaseRecommender[SASRecConfig]):
             catalog = self._network().item_vectors
             scores: FloatArray = (states @ catalog.T).float().cpu().numpy()
         self._shift_repeats(scores, histories)
+        return scores
+
+    def _score_on_device(self, histories: Histories) -> Tensor:
+        """``[n, items]`` scores where the network is."""
+        network = self._network()
+        scores = (self._encode_newest(histories) @ network.item_vectors.T).float()
+        if network.repeat_bias is not None:
+            newest = histories.last(self.config.max_length)
+            pairs = seen_pairs(newest.items, newest.offsets[:-1], newest.lengths)
+            rows, items = torch.from_numpy(pairs).to(scores.device)
+            scores[rows, items - 1] += network.repeat_bias
         return scores
 
     def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:

@@ -7,9 +7,13 @@ import pytest
 import torch
 from small_sra_cl import model_of, parts_of, random_histories
 
+from llmrec.data.splits import Cases
+from llmrec.evaluation.monitoring import ranking_metrics
+
 pytestmark = pytest.mark.gpu
 
 TRAIN = random_histories([7, 3, 12, 5, 2, 9, 4, 6, 1, 8], seed=4)
+VALID = Cases(TRAIN, (TRAIN.items[TRAIN.offsets[:-1]]).copy(), np.arange(len(TRAIN) + 1), "valid")
 EVERYTHING = {"coarse_intent": 0.2, "fine_intent": 0.2, "warmup_epochs": 0, "dropout": 0.0}
 
 
@@ -56,3 +60,13 @@ def test_loss_and_gradients_are_those_of_a_cpu(bank):
                 atol=1e-4,
                 msg=lambda m, n=name: f"{n}: {m}",
             )
+
+
+@pytest.mark.parametrize("bank", ["write_through", "momentum", "none"])
+def test_a_training_validates_as_a_cpu_would(bank):
+    training = {"epochs": 3, "average": 0.9}
+    model = model_of(TRAIN, neighbor_bank=bank, fine_intent=0.1, training=training)
+    model.fit(TRAIN, VALID)
+    best = max(row["valid"]["ndcg@10"] for row in model.log if "valid" in row)
+    found = ranking_metrics(model.score_catalog, VALID, ["ndcg@10"])
+    assert found["ndcg@10"] == pytest.approx(best, abs=1e-3)
