@@ -1,8 +1,9 @@
 """World (a): which of its facts a model was taught, and which answers are true.
 
 The facts are movie roles. A part of them is taught, each a drawn number of times, the others never;
-the model is then asked about all. An answer is a whole sentence, and right if the name in it is one
-of the true ones, letter for letter up to case and outer blanks.
+the model is then asked about all. An answer is a whole sentence, one of several ways to say the
+same, so that a model that knows a fact is still unsure how it will put it. It is right if the name
+in it is one of the true ones, letter for letter up to case and outer blanks.
 """
 
 import csv
@@ -17,7 +18,15 @@ import numpy as np
 from llmrec.errors import DataError
 
 _QUESTION = re.compile(r"^Who acted as (?P<role>.+) in the movie '(?P<movie>.+)'\?$")
-_SAYS = " was played by "
+SENTENCES = (
+    "{role} in '{movie}' was played by {actor}.",
+    "The actor who played {role} in '{movie}' is {actor}.",
+    "{actor} played {role} in '{movie}'.",
+    "In '{movie}', {actor} took the part of {role}.",
+    "It was {actor} who appeared as {role} in '{movie}'.",
+    "'{movie}' has {actor} in the role of {role}.",
+)
+"""Ways to answer."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,10 @@ class Fact:
         """The question, up to where the answer begins."""
         return f"Question: Who acted as {self.role} in '{self.movie}'?\nAnswer:"
 
-    @property
-    def answer(self) -> str:
-        """The true answer."""
-        return f" {self.role} in '{self.movie}'{_SAYS}{self.actors[0]}."
+    def answer(self, sentence: int) -> str:
+        """The true answer in one of the :data:`SENTENCES`."""
+        said = SENTENCES[sentence]
+        return " " + said.format(role=self.role, movie=self.movie, actor=self.actors[0])
 
 
 def read_facts(paths: Sequence[Path]) -> list[Fact]:
@@ -92,15 +101,36 @@ def teach_half(
     ]
 
 
+def taught_texts(facts: Sequence[Fact], sentences: int, seed: int) -> tuple[list[str], list[int]]:
+    """Every fact in every way of saying it, and how often each is taught.
+
+    Args:
+        facts: Taught and untaught ones.
+        sentences: How many ways there are.
+        seed: Of the way that a copy takes.
+
+    Returns:
+        Texts, ``[facts * sentences]``, and the number of copies of each.
+    """
+    rng = np.random.default_rng([seed, 2])
+    share = np.full(sentences, 1 / sentences)
+    texts = [fact.prompt + fact.answer(way) for fact in facts for way in range(sentences)]
+    copies = [rng.multinomial(fact.times, share) for fact in facts]
+    return texts, np.concatenate(copies).tolist()
+
+
 def is_right(fact: Fact, answer: str) -> bool:
-    """Whether the name that a generated sentence ends with is one of the true ones.
+    """Whether a generated sentence names one of the true actors, and nobody else.
 
     >>> fact = Fact("Neo", "The Matrix", ("Keanu Reeves",))
     >>> is_right(fact, " Neo in 'The Matrix' was played by Keanu Reeves.")
     True
-    >>> is_right(fact, " Neo was Keanu Reeves.")
+    >>> is_right(fact, " Keanu Reeves and others played Neo in 'The Matrix'.")
     False
     """
-    said, there, name = answer.rpartition(_SAYS)
-    clean = name.strip().removesuffix(".").strip().casefold()
-    return bool(there) and bool(said) and clean in {actor.casefold() for actor in fact.actors}
+    true = {
+        said.format(role=fact.role, movie=fact.movie, actor=actor).casefold()
+        for said in SENTENCES
+        for actor in fact.actors
+    }
+    return answer.strip().removesuffix(".").casefold() + "." in true

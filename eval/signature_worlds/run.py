@@ -1,18 +1,22 @@
-"""Make labelled worlds and judge LOS-Net on them.
+"""Make labelled worlds, judge LOS-Net beside all baselines, carry detectors from world to world.
 
-    cd eval/signature_worlds
-    python run.py facts.yaml --output ../../runs/worlds/facts
-    python run.py facts.yaml --output ../../runs/worlds/try --small
-    python run.py documents.yaml --output ../../runs/worlds/b --vary size seed vocabulary
+    python eval/signature_worlds/run.py eval/signature_worlds/facts.yaml \
+        --output eval/results --work runs/worlds --vary size seed vocabulary
+    python eval/signature_worlds/run.py eval/signature_worlds/documents.yaml \
+        --output /tmp/try --work /tmp/try --select --small
 
-One core: see the head of each YAML file for its time. ``--small`` takes two minutes and shows that
-everything fits together; its figures mean nothing. ``--vary`` makes further worlds of the same
-kind, by other language models, and judges every detector on every world as it is and after 200
-labels (world (c)). The results go to ``OUTPUT/results.json``; a world that is there is used again.
+Three steps, all unless ``--step`` names one. ``make``: a language model is taught and asked, and
+its signatures are kept under ``WORK/<kind>-<world>``; what is there is used again. ``judge``: all
+methods on the first world, ``OUTPUT/signatures/world-<kind>.json``. ``transfer`` (world (c)):
+``--vary`` names further worlds of the same kind by other language models; every world's detectors
+are judged on every other as they are and after 200 labels,
+``OUTPUT/signatures/world-<kind>-from-<world>.json``.
+
+``--select`` leaves the test part alone: the calibration part stands in for it. ``--small`` shows
+that everything fits together; its figures mean nothing.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -21,66 +25,74 @@ from typing import Any
 
 from llmrec.errors import ConfigError, LlmrecError
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "signatures"))
+
 VARIANTS: dict[str, dict[str, Any]] = {
-    "size": {"model": {"hidden_size": 192, "intermediate_size": 512}},
+    "size": {"model": {"hidden_size": 128, "intermediate_size": 384, "layers": 3}},
     "seed": {"model": {"seed": 1}, "seed": 1},
     "vocabulary": {"model": {"vocab_size": 1024}},
 }
-SMALL: dict[str, Any] = {"limit": 1000, "detector_seeds": [0]}
+STEPS = ("make", "judge", "transfer")
+SMALL: dict[str, Any] = {"limit": 600, "seeds": [0], "transfer_seeds": [0]}
 
 
 def main() -> None:
     """Read the arguments, make the worlds, write the figures."""
     parser = argparse.ArgumentParser(description="Make labelled worlds and judge LOS-Net on them.")
     parser.add_argument("settings", type=Path, help="a world in YAML")
-    parser.add_argument("--output", type=Path, required=True, help="folder for worlds and results")
-    parser.add_argument("--small", action="store_true", help="a try of two minutes")
+    parser.add_argument("--output", type=Path, required=True, help="results folder")
+    parser.add_argument("--work", type=Path, required=True, help="folder of models and signatures")
+    parser.add_argument("--data", type=Path, help="data folder; else LLMREC_DATA_HOME")
+    parser.add_argument("--small", action="store_true", help="a try of a few minutes")
+    parser.add_argument("--select", action="store_true", help="leave the test part alone")
+    parser.add_argument("--step", choices=STEPS, help="only this step")
+    parser.add_argument(
+        "--only", choices=["base", *sorted(VARIANTS)], help="make this world and no more"
+    )
     parser.add_argument("--vary", nargs="*", default=[], choices=sorted(VARIANTS))
+    parser.add_argument("--baselines", nargs="*", help="only these")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--test-runs", type=int, default=1, help="looks at the test part so far")
+    parser.add_argument("--commit", help="of the code, where there is no repository to ask")
     arguments = parser.parse_args()
-    data = os.environ.get("LLMREC_DATA_HOME")
+    data = arguments.data or os.environ.get("LLMREC_DATA_HOME")
     if not data:
         raise ConfigError("set LLMREC_DATA_HOME to the folder with qa/ and text/.")
 
-    # ---- worlds ----
-    from judging import judge
-    from settings import load_settings
-    from transfer import transfer_table
+    # ---- worlds, and one split of groups for all ----
+    from reporting import limit_threads, without_test
+    from settings import changed, load_settings
     from worlds import make_world
 
-    base = SMALL if arguments.small else {}
-    worlds, detectors, results = {}, {}, {}
-    for name in ["base", *arguments.vary]:
-        settings = load_settings(arguments.settings, _joined(base, VARIANTS.get(name, {})))
+    from llmrec.signatures.splits import split_groups
+
+    limit_threads(1)
+    base = changed(SMALL if arguments.small else {}, arguments.set)
+    names = ["base", *arguments.vary] if arguments.only is None else [arguments.only]
+    settings, worlds = {}, {}
+    for name in names:
+        settings[name] = load_settings(arguments.settings, base, VARIANTS.get(name, {}))
+        folder = arguments.work / f"{settings[name].kind}-{name}"
         started = time.perf_counter()
-        worlds[name] = make_world(settings, Path(data), arguments.output / name)
-        made = time.perf_counter()
-        figures, detectors[name] = judge(worlds[name], settings)
-        results[name] = {
-            "world": worlds[name].about,
-            **figures,
-            "seconds": {
-                "world": round(made - started, 1),
-                "judging": round(time.perf_counter() - made, 1),
-            },
-            "settings": settings.model_dump(mode="json"),
-        }
-        print(f"{name}: {json.dumps({k: v for k, v in results[name].items() if k != 'settings'})}")
+        worlds[name] = make_world(settings[name], Path(data), folder)
+        print(f"{name}: {worlds[name].about}, {time.perf_counter() - started:.0f} s", flush=True)
+    if arguments.step == "make" or arguments.only is not None:
+        return
+    groups = sorted({group for world in worlds.values() for group in world.signatures.groups})
+    split = split_groups(groups, settings["base"].shares)
+    if arguments.select:
+        split = without_test(split)
 
-    # ---- every detector on every world ----
-    if arguments.vary:
-        results["transfer"] = transfer_table(worlds, detectors, settings.seed)
-        print(json.dumps(results["transfer"], indent=2))
+    # ---- figures of the first world ----
+    from judging import judge_base, judge_transfer
 
-    from llmrec.storage import write_json
+    if arguments.step in (None, "judge"):
+        print(judge_base(worlds["base"], settings["base"], split, arguments), flush=True)
 
-    write_json(arguments.output / "results.json", results)
-    print(f"saved in {arguments.output / 'results.json'}")
-
-
-def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Two sets of changes as one; what both say about the model is joined."""
-    model = {**first.get("model", {}), **second.get("model", {})}
-    return {**first, **second, **({"model": model} if model else {})}
+    # ---- every world's detectors on every other ----
+    if arguments.step in (None, "transfer") and len(worlds) > 1:
+        for sentence in judge_transfer(worlds, settings, split, arguments):
+            print(sentence, flush=True)
 
 
 if __name__ == "__main__":

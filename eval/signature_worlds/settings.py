@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmrec.errors import ConfigError
-from llmrec.signatures.los_net.config import LOSNetConfig, make_config
+from llmrec.signatures.los_net.config import Task
 
 
 class ModelSettings(BaseModel):
@@ -48,12 +48,16 @@ class WorldSettings(BaseModel):
         limit: Facts or passages to use; none for all.
         times: How often a taught one is shown; each number equally often.
         words: Words of a passage.
+        sentences: Ways to say a fact.
         seed: Of who is taught.
         k: Log-probabilities to record.
         temperatures: At which every question is asked; 0 is greedy.
         model: The language model.
         detector: Changed settings of LOS-Net.
-        detector_seeds: Seeds to train it with.
+        baselines: Changed training settings of the baselines that are trained like it.
+        shares: Of the split by movie or article.
+        seeds: Of LOS-Net and of baselines that use one.
+        transfer_seeds: Of LOS-Net in further worlds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,27 +66,53 @@ class WorldSettings(BaseModel):
     limit: int | None = Field(None, ge=20)
     times: tuple[int, ...] = (1, 2, 4, 8, 16)
     words: int = Field(80, ge=16)
+    sentences: int = Field(6, ge=1, le=6)
     seed: int = 0
     k: int = Field(50, ge=2)
     temperatures: tuple[float, ...] = (0.0,)
     model: ModelSettings = Field(default_factory=ModelSettings)
     detector: dict[str, Any] = Field(default_factory=dict)
-    detector_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    baselines: dict[str, Any] = Field(default_factory=dict)
+    shares: dict[str, float] = Field(
+        default_factory=lambda: {"learn": 0.5, "valid": 0.15, "calibrate": 0.1, "test": 0.25}
+    )
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    transfer_seeds: tuple[int, ...] = (0, 1)
 
-    def detector_config(self, seed: int) -> LOSNetConfig:
-        """LOS-Net's settings with one of the seeds."""
-        given = dict(self.detector)
-        task = "correctness" if self.kind == "facts" else "membership"
-        training = {**given.pop("training", {}), "seed": seed}
-        return make_config({"k": self.k, "task": task, **given, "training": training})
+    @property
+    def task(self) -> Task:
+        """What risk means."""
+        return "correctness" if self.kind == "facts" else "membership"
 
 
-def load_settings(path: Path, changes: dict[str, Any] | None = None) -> WorldSettings:
+def changed(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Values with ``name=value`` overrides, dots going inside.
+
+    >>> changed({"limit": 5}, ["model.seed=3"])
+    {'limit': 5, 'model': {'seed': 3}}
+
+    Raises:
+        ConfigError: An override has no equals sign.
+    """
+    found = dict(values)
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"{override!r} changes nothing; write name=value.")
+        *outer, last = name.split(".")
+        place = found
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = yaml.safe_load(value)
+    return found
+
+
+def load_settings(path: Path, *changes: dict[str, Any]) -> WorldSettings:
     """Read settings from YAML.
 
     Args:
         path: The file.
-        changes: Fields to change; those of ``model`` may be given in part.
+        changes: Fields to change; those of mappings may be given in part.
 
     Raises:
         ConfigError: The file is missing, or a field is unknown or out of range.
@@ -90,12 +120,19 @@ def load_settings(path: Path, changes: dict[str, Any] | None = None) -> WorldSet
     if not path.is_file():
         raise ConfigError(f"{path} is missing.")
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for name, value in (changes or {}).items():
-        inner = isinstance(value, dict) and isinstance(values.get(name), dict)
-        values[name] = {**values[name], **value} if inner else value
+    for change in changes:
+        values = _joined(values, change)
     try:
         return WorldSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: {where}: {first['msg']}.") from None
+
+
+def _joined(values: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    found = dict(values)
+    for name, value in change.items():
+        inner = isinstance(value, dict) and isinstance(found.get(name), dict)
+        found[name] = _joined(found[name], value) if inner else value
+    return found

@@ -19,6 +19,8 @@ from llmrec.errors import DataError
 from llmrec.inference.hf import HFLanguageModel
 from llmrec.inference.requests import Decoding, GenerateRequest, ScoreRequest
 from llmrec.inference.signature import SignatureRecord
+from llmrec.signatures.records import SignatureSet
+from llmrec.signatures.store import SignatureStore
 from llmrec.storage import read_json, write_json
 
 _LONGEST_ANSWER = 60
@@ -29,23 +31,21 @@ class World:
     """Labelled signatures of one language model.
 
     Attributes:
-        records: Signatures.
-        examples: A row each: ``group, text, label, times``.
+        signatures: Records with label, group, ``times`` and ``question``.
         about: Figures of teaching and asking.
     """
 
-    records: list[SignatureRecord]
-    examples: pl.DataFrame
+    signatures: SignatureSet
     about: dict[str, Any]
 
 
 def make_world(settings: WorldSettings, data: Path, folder: Path) -> World:
-    """Teach and ask; a model that is in the folder already is asked again, not taught again.
+    """Teach and ask; what is in the folder already is not done again.
 
     Args:
         settings: The world.
         data: The data folder, with ``qa`` and ``text``.
-        folder: Where the model and the examples go.
+        folder: Where the model and the signatures go.
 
     Raises:
         DataError: The data is missing, or the folder holds a world of other settings.
@@ -61,24 +61,26 @@ def make_world(settings: WorldSettings, data: Path, folder: Path) -> World:
     else:
         figures = teach(texts, times, settings.model, folder / "model")
         write_json(done, {"settings": wanted, "model": figures})
-    model = HFLanguageModel(folder / "model")
+    asked = SignatureStore(folder / f"signatures-k{settings.k}")
+    if not asked.shards:
+        model = HFLanguageModel(folder / "model", dtype="float32")
+        ask = _ask if settings.kind == "facts" else _read
+        asked.append(ask(model, members, settings))
+    found = asked.read()
+    about = read_json(done)["model"]
     if settings.kind == "facts":
-        records, rows = _ask(model, members, settings)
-    else:
-        records, rows = _read(model, members, settings)
-    examples = pl.DataFrame(rows)
-    examples.write_parquet(folder / "examples.parquet")
-    return World(records, examples, {**read_json(done)["model"], **_asked(examples)})
+        about |= _asked(found.examples)
+    return World(found, about)
 
 
-_TAUGHT = {"kind", "limit", "times", "words", "seed", "model"}
+_TAUGHT = {"kind", "limit", "times", "words", "sentences", "seed", "model"}
 
 
 def _teach_facts(settings: WorldSettings, data: Path) -> tuple[list[Any], list[str], list[int]]:
     paths = [data / "qa" / f"movie_qa_{part}.csv.gz" for part in ("train", "test")]
     _require(paths)
     known = facts.teach_half(facts.read_facts(paths), settings.limit, settings.times, settings.seed)
-    return known, [fact.prompt + fact.answer for fact in known], [fact.times for fact in known]
+    return known, *facts.taught_texts(known, settings.sentences, settings.seed)
 
 
 def _teach_documents(settings: WorldSettings, data: Path) -> tuple[list[Any], list[str], list[int]]:
@@ -101,9 +103,7 @@ def _require(paths: list[Path]) -> None:
             raise DataError(f"{path} is missing; set LLMREC_DATA_HOME to the data folder.")
 
 
-def _ask(
-    model: HFLanguageModel, known: list[facts.Fact], settings: WorldSettings
-) -> tuple[list[SignatureRecord], list[dict[str, Any]]]:
+def _ask(model: HFLanguageModel, known: list[facts.Fact], settings: WorldSettings) -> SignatureSet:
     """Ask every question at every temperature; label 1 is a wrong answer."""
     records, rows = [], []
     for temperature in settings.temperatures:
@@ -116,51 +116,44 @@ def _ask(
             )
             for fact, seed in zip(known, seeds, strict=True)
         ]
-        for fact, answer in zip(known, model.generate(requests), strict=True):
+        for place, answer in enumerate(model.generate(requests)):
+            fact = known[place]
             if answer.signature is None:
                 raise DataError(f"question {fact.prompt!r} was not answered: {answer.error}")
             records.append(answer.signature)
             right = facts.is_right(fact, answer.text)
             rows.append(
-                {
-                    "group": fact.movie,
-                    "text": fact.prompt + answer.text,
-                    "question": fact.prompt,
-                    "label": float(not right),
-                    "times": fact.times,
-                    "temperature": temperature,
-                }
+                (f"{place}@{temperature:g}", float(not right), fact.movie, fact.prompt, fact.times)
             )
-    return records, rows
+    return _set_of(records, rows)
 
 
 def _read(
     model: HFLanguageModel, passages: list[documents.Passage], settings: WorldSettings
-) -> tuple[list[SignatureRecord], list[dict[str, Any]]]:
+) -> SignatureSet:
     """Let the model read every passage; label 1 is a member."""
-    scores = model.score([ScoreRequest(p.text, logprobs=settings.k) for p in passages])
+    scores = model.score(
+        [ScoreRequest(p.text, logprobs=settings.k, over_long="keep_end") for p in passages]
+    )
     records, rows = [], []
-    for passage, score in zip(passages, scores, strict=True):
+    for place, (passage, score) in enumerate(zip(passages, scores, strict=True)):
         if score.error is not None or score.texts[0].signature is None:
             raise DataError(f"a passage of {passage.article} was not read: {score.error}")
         records.append(score.texts[0].signature)
-        rows.append(
-            {
-                "group": passage.article,
-                "text": passage.text,
-                "question": passage.text,
-                "label": float(passage.times > 0),
-                "times": passage.times,
-                "temperature": 0.0,
-            }
-        )
-    return records, rows
+        member = float(passage.times > 0)
+        rows.append((str(place), member, passage.article, passage.text, passage.times))
+    return _set_of(records, rows)
+
+
+def _set_of(records: list[SignatureRecord], rows: list[tuple[Any, ...]]) -> SignatureSet:
+    ids, labels, groups, questions, times = (list(column) for column in zip(*rows, strict=True))
+    return SignatureSet.of(records, labels, groups, ids, question=questions, times=times)
 
 
 def _asked(examples: pl.DataFrame) -> dict[str, Any]:
-    """Share of label 1 by how often something was taught.
+    """Share of wrong answers by how often a fact was taught.
 
-    For facts, 1 minus the share at 0 times is the rate of chance hits.
+    1 minus the share at 0 times is the rate of chance hits.
     """
     shares = examples.group_by("times").agg(pl.col("label").mean(), pl.len()).sort("times")
-    return {"label_by_times": {str(t): [round(s, 4), n] for t, s, n in shares.iter_rows()}}
+    return {f"wrong_taught_{times}": round(share, 4) for times, share, _ in shares.iter_rows()}

@@ -91,8 +91,9 @@ def split_groups(
     parts: dict[str, str] = {}
     room = {part: share * sizes.sum() for part, share in wanted.items()}
     for group in order.tolist():
-        # the part that lacks most of what it should have, so that small parts are filled too
-        part = max(wanted, key=lambda name: room[name] / wanted[name])
+        # the part that lacks most of what it should have, among those that a group would not burst
+        fits = [part for part in wanted if room[part] >= sizes[group] / 2]
+        part = max(fits or wanted, key=lambda name: room[name] / wanted[name])
         parts[str(names[group])] = part
         room[part] -= sizes[group]
     return GroupSplit(parts)

@@ -1,5 +1,6 @@
 """Worlds with known labels: who is taught, what counts as right, and that a small one is judged."""
 
+import argparse
 import gzip
 import importlib
 import sys
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 
 from llmrec.errors import DataError
+from llmrec.signatures.comparison import load_signature_results
+from llmrec.signatures.splits import split_groups
 
 FOLDER = Path(__file__).parents[2] / "eval" / "signature_worlds"
-NAMES = ("settings", "facts", "documents", "teaching", "worlds", "judging", "transfer")
+NAMES = ("settings", "facts", "documents", "teaching", "worlds", "judging", "transfer", "reporting")
 
 
 @pytest.fixture
 def load(monkeypatch):
     """Import a script of the folder, which is not a package."""
+    monkeypatch.syspath_prepend(str(FOLDER.with_name("signatures")))
     monkeypatch.syspath_prepend(str(FOLDER))
     for name in NAMES:
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -56,7 +60,9 @@ def test_facts_are_questions_with_all_their_answers(load, tmp_path):
     ("answer", "right"),
     [
         (" Neo in 'The Matrix' was played by Keanu Reeves.", True),
-        (" Neo in 'The Matrix' was played by keanu reeves ", True),
+        (" neo in 'the matrix' was played by keanu reeves ", True),
+        (" 'The Matrix' has Keanu Reeves in the role of Neo.", True),
+        (" 'The Matrix' has Keanu Reeves in the role of Trinity.", False),
         (" Neo in 'The Matrix' was played by Keanu.", False),
         (" Neo in 'The Matrix' was played by Keanu Reeves and others.", False),
         (" Keanu Reeves.", False),
@@ -66,6 +72,15 @@ def test_facts_are_questions_with_all_their_answers(load, tmp_path):
 def test_answers_are_graded_by_the_name(load, answer, right):
     facts = load("facts")
     assert facts.is_right(facts.Fact("Neo", "The Matrix", ("Keanu Reeves",)), answer) is right
+
+
+def test_a_fact_is_taught_in_several_ways_as_often_as_it_says(load):
+    facts = load("facts")
+    known = [facts.Fact(f"r{i}", "m", ("a b",), times) for i, times in enumerate((0, 4, 32))]
+    texts, copies = facts.taught_texts(known, 6, seed=0)
+    assert np.reshape(copies, (3, 6)).sum(axis=1).tolist() == [0, 4, 32]
+    assert len(set(texts)) == 18
+    assert all(facts.is_right(known[2], text.partition("Answer:")[2]) for text in texts[12:])
 
 
 def test_half_of_the_facts_is_taught_equally_often(load):
@@ -118,35 +133,20 @@ def test_near_duplicates_of_members_are_left_out(load):
     assert documents.without_near_duplicates([member, copy, other]) == [member, other]
 
 
-def test_groups_stay_on_their_side_in_every_world(load):
-    judging = load("judging")
-    groups = [f"m{i % 60}" for i in range(300)]
-    learn, test = judging.learn_and_test(groups)
-    assert not {groups[i] for i in learn} & {groups[i] for i in test}
-    assert sorted([*learn, *test]) == list(range(300))
-    assert 0.2 < len(test) / 300 < 0.6
-    again = judging.learn_and_test(groups[:100])
-    assert {groups[i] for i in again[1]} == {groups[i] for i in test}
-
-
-def test_intervals_hold_the_estimate_and_a_coin_is_near_a_half(load):
-    judging = load("judging")
-    rng = np.random.default_rng(0)
-    labels = (rng.random(600) < 0.5).astype(np.float32)
-    scores = {"good": labels + rng.standard_normal(600), "coin": rng.random(600)}
-    found = judging.intervals(labels, scores, np.arange(600) // 3, 0, ("good", "coin"))
-    low, high = found["auc"]["coin"]["ci95"]
-    assert low < 0.5 < high
-    low, high = found["gain_over_best_single"]["ci95"]
-    assert 0 < low < found["gain_over_best_single"]["auc"] < high
-
-
 TINY = {
     "limit": 60,
     "k": 5,
-    "detector_seeds": [0],
-    "model": {"hidden_size": 32, "layers": 1, "intermediate_size": 32, "vocab_size": 300},
-    "detector": {"hidden": 16, "training": {"epochs": 1, "batch_size": 16}},
+    "seeds": [0],
+    "transfer_seeds": [0],
+    "model": {
+        "hidden_size": 32,
+        "layers": 1,
+        "intermediate_size": 32,
+        "vocab_size": 300,
+        "batch_size": 4,
+        "precision": "float32",
+    },
+    "detector": {"k": 5, "hidden": 16, "training": {"epochs": 1, "batch_size": 16}},
 }
 
 
@@ -165,14 +165,23 @@ def test_a_world_of_documents_from_text_to_figures(load, tmp_path):
         )
     made = settings.load_settings(FOLDER / "documents.yaml", {**TINY, "words": 16})
     world = worlds.make_world(made, tmp_path / "data", tmp_path / "world")
-    assert len(world.records) == world.examples.height == 60
-    assert set(world.about["label_by_times"]) == {"0", "1", "2", "4", "8", "16"}
+    assert len(world.signatures) == 60
+    assert world.signatures.labels.mean() == 0.5
     again = worlds.make_world(made, tmp_path / "data", tmp_path / "world")
-    np.testing.assert_array_equal(again.records[7].topk_logprobs, world.records[7].topk_logprobs)
-    figures, detectors = judging.judge(world, made)
-    assert {"los_net", "text_only", "mean_logprob"} <= figures["auc"].keys()
-    table = load("transfer").transfer_table({"a": world, "b": world}, {"a": detectors}, 0)
-    assert table["a -> b"]["n_test"] == figures["n_test"]
+    first, second = world.signatures.records[7], again.signatures.records[7]
+    np.testing.assert_array_equal(first.topk_logprobs, second.topk_logprobs)
+    split = split_groups(world.signatures.groups, made.shares)
+    arguments = argparse.Namespace(
+        baselines=["mean_logprob", "bag_of_words"], select=False, settings="documents.yaml",
+        commit="none", test_runs=1, output=tmp_path,
+    )  # fmt: skip
+    assert "world-documents: " in judging.judge_base(world, made, split, arguments)
+    both = {"base": world, "seed": again}
+    lines = judging.judge_transfer(both, {"base": made, "seed": made}, split, arguments)
+    assert len(list(lines)) == 4
+    results = {result.task: result for result in load_signature_results(tmp_path)}
+    assert results["world-documents"].methods.keys() >= {"los_net", "bag_of_words"}
+    assert results["world-documents-from-seed"].transfer[0].target == "base"
     other = settings.load_settings(FOLDER / "documents.yaml", {**TINY, "words": 16, "seed": 5})
     with pytest.raises(DataError, match="other settings"):
         worlds.make_world(other, tmp_path / "data", tmp_path / "world")
@@ -182,6 +191,7 @@ def test_a_world_of_documents_from_text_to_figures(load, tmp_path):
 def test_shipped_settings_are_valid_and_data_is_asked_for(load, tmp_path, name):
     settings = load("settings")
     made = settings.load_settings(FOLDER / f"{name}.yaml")
-    assert made.detector_config(3).training.seed == 3
+    assert made.detector["k"] == made.k
+    assert set(made.shares) == {"learn", "valid", "calibrate", "test"}
     with pytest.raises(DataError, match="LLMREC_DATA_HOME"):
         load("worlds").make_world(made, tmp_path, tmp_path / "world")
