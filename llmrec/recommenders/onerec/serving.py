@@ -1,6 +1,7 @@
 """From histories to items: searches for many users, and exact scores of given lists."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -77,15 +78,16 @@ def search(
         limits: Limits | None = None
         if exclude_seen:
             limits = Exclusions.of_items(trie, block.items, block.offsets)
-        found = beam_search(
-            steps,
-            steps.begin(read_histories(generator, block)),
-            trie,
-            users=len(block),
-            width=width,
-            items=items,
-            limits=limits,
-        )
+        with generator.writing_lists() if items > 1 else nullcontext():
+            found = beam_search(
+                steps,
+                steps.begin(read_histories(generator, block)),
+                trie,
+                users=len(block),
+                width=width,
+                items=items,
+                limits=limits,
+            )
         yield slice(start, start + len(block)), found
 
 

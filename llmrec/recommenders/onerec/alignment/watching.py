@@ -110,6 +110,11 @@ def free_legality(generator: Generator, trie: Trie, histories: Histories, items:
     What is served is always legal. This says how well the policy knows which IDs there are; it
     falls when alignment pushes probability to where there is nothing.
     """
+    with generator.writing_lists():
+        return _free_legality(generator, trie, histories, items)
+
+
+def _free_legality(generator: Generator, trie: Trie, histories: Histories, items: int) -> float:
     steps = search_steps(generator)
     known = _keys(generator.codes[1:], generator.sizes)
     legal = total = 0

@@ -1,0 +1,318 @@
+r"""Train, align and judge generators of sessions where the true worth of a session is known.
+
+    python eval/onerec_sessions.py eval/sessions/simulate-small-onerec.yaml --runs runs/sessions
+    python eval/onerec_sessions.py eval/sessions/simulate-small-onerec.yaml --runs runs/sessions \
+        --record
+
+The first form trains what is missing (``--shard i/n`` takes every n-th seed or variant) and judges
+it on validation users. The second judges the seeds on test users as well and writes
+``eval/results/sessions/<name>.json``; plan and recipe must be committed unchanged before that.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from record import committed_state
+
+from llmrec.data.named import load_dataset
+from llmrec.data.splits import Part, Split
+from llmrec.errors import ConfigError, LlmrecError
+from llmrec.evaluation.harness import evaluate
+from llmrec.evaluation.session_results import (
+    SESSIONS,
+    SessionResult,
+    difference,
+    figure_of,
+    share_of,
+    write_session_result,
+)
+from llmrec.evaluation.tasks import Task, load_task
+from llmrec.recommenders.onerec import OneRec
+from llmrec.recommenders.onerec.alignment.judging import train_reward_model
+from llmrec.recommenders.onerec.alignment.pairs import judge_lists
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.rollouts import Lists
+from llmrec.recommenders.onerec.alignment.watching import legal_lists
+from llmrec.runs.aligning import align
+from llmrec.runs.directory import MARKER, RunDirectory
+from llmrec.runs.execute import train
+from llmrec.runs.recipe import Recipe, load_recipe
+from llmrec.runs.session_truth import SessionTruth
+from llmrec.storage import read_json
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "eval" / "results"
+METRIC = "ndcg@10"
+TRUE = "true_reward"
+SFT, IPA, BEST = "supervised", "aligned", "best sessions (the truth's own search)"
+
+Values = npt.NDArray[np.float64]
+PerUser = dict[str, dict[str, Values]]  # system -> figure -> [users]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a plan file says.
+
+    Attributes:
+        recipe: The recipe of the aligned model.
+        seeds: Seeds of it.
+        best_of: Lists among which the reward model chooses.
+        curve: Numbers of lists of the gain-against-N curve.
+        variants: Name to overrides; trained with the first seed, judged on validation users.
+    """
+
+    name: str
+    recipe: str
+    seeds: tuple[int, ...]
+    best_of: int
+    curve: tuple[int, ...]
+    variants: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """Read a plan file."""
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        variants = {name: tuple(changes) for name, changes in values.pop("variants", {}).items()}
+        values |= {name: tuple(values[name]) for name in ("seeds", "curve")}
+        return cls(path.stem, **values, variants=variants)
+
+    def recipe_of(self, variant: str | None = None) -> Recipe:
+        """The recipe, with the changes of a variant."""
+        return load_recipe(ROOT / self.recipe, self.variants[variant] if variant else ())
+
+    def jobs(self) -> list[tuple[str | None, int]]:
+        """Variant and seed of every run; the seeds of the plain recipe first."""
+        plain: list[tuple[str | None, int]] = [(None, seed) for seed in self.seeds]
+        return [*plain, *((variant, self.seeds[0]) for variant in self.variants)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of a plan lie."""
+
+    folder: Path
+
+    def sft(self, seed: int) -> Path:
+        """The supervised run of a seed."""
+        return self.folder / "sft" / f"seed-{seed}"
+
+    def aligned(self, variant: str | None, seed: int) -> Path:
+        """The aligned run of a variant and a seed."""
+        return self.folder / (variant or "aligned").replace(" ", "-") / f"seed-{seed}"
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    plan, place = Plan.read(arguments.plan), Place(arguments.runs)
+    task = load_task(plan.recipe_of().task)
+    split = task.split(load_dataset(task.dataset))
+    if arguments.record:
+        commit = committed_state(arguments.plan, ROOT / plan.recipe, exported_from=arguments.commit)
+        result = record(plan, place, task, split, commit, arguments.results)
+        print(write_session_result(result, arguments.results))
+        return
+    number, of = (int(part) for part in arguments.shard.split("/"))
+    for variant, seed in plan.jobs()[number - 1 :: of]:
+        train_missing(plan, place, variant, seed, split)
+        found, _ = judged_run(plan, place, variant, seed, split, task, "valid")
+        print_figures(variant or "plain recipe", seed, found)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--runs", type=Path, required=True, help="where the runs are or will be")
+    parser.add_argument("--shard", default="1/1", help="i/n: every n-th run from the i-th")
+    parser.add_argument("--record", action="store_true", help="judge on test and write the result")
+    parser.add_argument("--commit", help="of an exported tree that has no git")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go")
+    return parser.parse_args()
+
+
+def train_missing(plan: Plan, place: Place, variant: str | None, seed: int, split: Split) -> None:
+    """Train a run unless it is there; an interrupted one goes on."""
+    target, start = place.aligned(variant, seed), place.sft(seed)
+    recipe = plan.recipe_of(variant)
+    if not (start / MARKER).is_file():
+        train(recipe, start, seed=seed, resume=True, split=split)
+    if not (target / MARKER).is_file():
+        align(recipe, target, start=start, seed=seed, resume=True, split=split)
+
+
+def judged_run(
+    plan: Plan,
+    place: Place,
+    variant: str | None,
+    seed: int,
+    split: Split,
+    task: Task,
+    part: Part,
+) -> tuple[PerUser, dict[str, dict[int, dict[str, float]]]]:
+    """Figures per user of the lists before and after alignment, and the curves over N."""
+    truth = SessionTruth.of(split, part)
+    if truth is None:
+        raise ConfigError(f"{task.dataset} is not simulated: what sessions are worth is unknown.")
+    before, after = (model_of(path) for path in (place.sft(seed), place.aligned(variant, seed)))
+    reward = after.reward_model
+    assert reward is not None
+    before.use_reward_model(reward)
+    judges = {"model_reward": reward, "second_judge": second_judge(plan, split, seed)}
+    judge = Judge(truth, judges, after)
+    m = after.config.generator.session
+    found: PerUser = {}
+    curves: dict[str, dict[int, dict[str, float]]] = {}
+    for name, model in ((SFT, before), (IPA, after)):
+        curves[name] = judge.curve(model, plan.curve)
+        found[name] = judge.figures(model.session_codes(truth.histories, best_of=1)[0])
+        lists = model.session_codes(truth.histories, best_of=plan.best_of)[0]
+        found[f"{name}, best of {plan.best_of}"] = judge.figures(lists)
+        found[f"{name}, next items together"] = judge.figures(next_items(model, truth, m))
+        metrics = evaluate(model, split, task, part, model="onerec").per_user
+        found[name][METRIC] = metrics[METRIC].to_numpy().astype(np.float64)
+    found[BEST] = judge.figures(truth.best(m)[0])
+    return found, curves
+
+
+def model_of(path: Path) -> OneRec:
+    model: Any = RunDirectory(path).model()
+    assert isinstance(model, OneRec)
+    return model
+
+
+def next_items(model: OneRec, truth: SessionTruth, m: int) -> npt.NDArray[np.int32]:
+    """The ``m`` most probable next items of every user, put together as a list."""
+    frame = model.recommend(truth.histories, k=m)
+    codes = model.vocabulary.encode(frame["item_id"])
+    return np.asarray(codes, dtype=np.int32).reshape(len(truth.histories), m)
+
+
+def second_judge(plan: Plan, split: Split, seed: int) -> RewardModel:
+    """A reward model of another seed that learnt from every second user."""
+    config = plan.recipe_of().make_model(seed, Path("unused"), False).config.alignment
+    training = config.reward.training.model_copy(update={"seed": seed + 1000})
+    settings = config.reward.model_copy(update={"training": training})
+    return train_reward_model(split, settings, users="odd").model
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Everyone who has a say about lists."""
+
+    truth: SessionTruth
+    models: dict[str, RewardModel]
+    served: OneRec
+
+    def figures(self, lists: npt.NDArray[np.int32]) -> dict[str, Values]:
+        """``[users]`` of every figure."""
+        histories = self.truth.histories
+        written = Lists(lists[:, None], np.zeros((len(lists), 1), dtype=np.float32))
+        found = {TRUE: self.truth.values(lists), "diversity": self.truth.diversity(lists)}
+        for name, model in self.models.items():
+            rewards = judge_lists(model, histories, written).rewards[:, 0]
+            found[name] = rewards.astype(np.float64)
+        legal = legal_lists(lists, histories, self.served.trie)
+        return {**found, "legality": legal.astype(np.float64)}
+
+    def curve(self, model: OneRec, numbers: tuple[int, ...]) -> dict[int, dict[str, float]]:
+        """Mean true and model reward of the best of so many lists."""
+        found = {}
+        for number in numbers:
+            figures = self.figures(model.session_codes(self.truth.histories, best_of=number)[0])
+            shown = (TRUE, "model_reward", "second_judge")
+            found[number] = {name: round(float(figures[name].mean()), 4) for name in shown}
+        return found
+
+
+def print_figures(name: str, seed: int, found: PerUser) -> None:
+    for system, figures in found.items():
+        means = ", ".join(f"{key} {values.mean():.4f}" for key, values in figures.items())
+        print(f"{name}, seed {seed}, {system}: {means}", flush=True)
+
+
+def record(
+    plan: Plan, place: Place, task: Task, split: Split, commit: str, results: Path
+) -> SessionResult:
+    """Judge all seeds on test users, and variants on validation users."""
+    started = time.perf_counter()
+    parts: tuple[Part, ...] = ("valid", "test")
+    judged = {
+        part: [judged_run(plan, place, None, seed, split, task, part) for seed in plan.seeds]
+        for part in parts
+    }
+    valid, test = ([found for found, _ in judged[part]] for part in parts)
+    ablations = {
+        variant: judged_run(plan, place, variant, plan.seeds[0], split, task, "valid")[0][IPA]
+        for variant in plan.variants
+    }
+    runs = [RunDirectory(place.aligned(None, seed)) for seed in plan.seeds]
+    supervised = [RunDirectory(place.sft(seed)) for seed in plan.seeds]
+    seconds = time.perf_counter() - started
+    seconds += sum(sum(run.info["seconds"].values()) for run in [*runs, *supervised])
+    earlier = results / SESSIONS / f"{plan.name}.json"
+    looked = read_json(earlier)["test_runs"] if earlier.is_file() else 0
+    before, after, best = (_users(test, name, TRUE) for name in (SFT, IPA, BEST))
+    gained = np.mean(after, axis=0) - np.mean(before, axis=0)
+    return SessionResult(
+        name=plan.name,
+        task=task.name,
+        dataset=split.dataset.name,
+        dataset_fingerprint=split.dataset.fingerprint,
+        split=split.hash,
+        items=plan.recipe_of().make_model(1, Path("unused"), False).config.generator.session,
+        seeds=plan.seeds,
+        n_users=len(before[0]),
+        systems=_systems(test),
+        validation=_systems(valid),
+        closed=share_of(gained, np.mean(best, axis=0) - np.mean(before, axis=0)),
+        gain=share_of(gained, np.mean(before, axis=0)),
+        ndcg_difference=difference(_users(test, IPA, METRIC), _users(test, SFT, METRIC)),
+        best_of=_mean_curves([curves for _, curves in judged["test"]]),
+        ablations={
+            name: {figure: figure_of([values]) for figure, values in figures.items()}
+            for name, figures in ablations.items()
+        },
+        recipe=plan.recipe,
+        commit=commit,
+        test_runs=looked + 1,
+        hardware=runs[0].info["hardware"],
+        wall_seconds=round(seconds, 1),
+    )
+
+
+def _users(seeds: list[PerUser], system: str, figure: str) -> list[Values]:
+    return [found[system][figure] for found in seeds]
+
+
+def _systems(seeds: list[PerUser]) -> dict[str, Any]:
+    return {
+        system: {name: figure_of(_users(seeds, system, name)) for name in figures}
+        for system, figures in seeds[0].items()
+    }
+
+
+def _mean_curves(seeds: list[Any]) -> dict[str, dict[int, dict[str, float]]]:
+    return {
+        system: {
+            number: {
+                name: round(float(np.mean([one[system][number][name] for one in seeds])), 4)
+                for name in figures
+            }
+            for number, figures in curve.items()
+        }
+        for system, curve in seeds[0].items()
+    }
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LlmrecError as error:
+        sys.exit(str(error))
