@@ -35,6 +35,7 @@ def judge_base(
         los_net=settings.detector,
         task=settings.task,
         seeds=settings.seeds,
+        baseline_seeds=settings.baseline_seeds,
         training=settings.baselines,
         blind="question",
         group=_GROUPS[settings.kind],

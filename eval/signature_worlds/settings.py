@@ -56,7 +56,8 @@ class WorldSettings(BaseModel):
         detector: Changed settings of LOS-Net.
         baselines: Changed training settings of the baselines that are trained like it.
         shares: Of the split by movie or article.
-        seeds: Of LOS-Net and of baselines that use one.
+        seeds: Of LOS-Net.
+        baseline_seeds: Of baselines that use one.
         transfer_seeds: Of LOS-Net in further worlds.
     """
 
@@ -77,6 +78,7 @@ class WorldSettings(BaseModel):
         default_factory=lambda: {"learn": 0.5, "valid": 0.15, "calibrate": 0.1, "test": 0.25}
     )
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    baseline_seeds: tuple[int, ...] = (0, 1)
     transfer_seeds: tuple[int, ...] = (0, 1)
 
     @property

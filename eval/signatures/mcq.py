@@ -30,8 +30,8 @@ from llmrec.signatures.records import SignatureSet
 from llmrec.signatures.splits import GroupSplit, split_groups
 
 KEYS = {
-    "files", "modes", "k", "shares", "split_seed", "seeds", "los_net", "baselines_training",
-    "transfer_labels",
+    "files", "modes", "k", "shares", "split_seed", "seeds", "baseline_seeds", "los_net",
+    "baselines_training", "transfer_labels",
 }  # fmt: skip
 
 
@@ -90,12 +90,24 @@ def judge_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str)
         split,
         los_net=recipe["los_net"],
         seeds=recipe["seeds"],
+        baseline_seeds=recipe["baseline_seeds"],
         training=recipe["baselines_training"],
         group="subject",
         shuffled=not arguments.select,
         **own,
     )
-    moved = []
+    result = found.result(
+        f"mcq-{name}",
+        "mcq-logprobs",
+        "the answer letter is wrong",
+        recipe=str(arguments.recipe),
+        commit=arguments.commit or source_commit() or "uncommitted",
+        test_runs=0 if arguments.select else arguments.test_runs,
+        hardware=hardware(),
+    )
+    write_signature_result(result, arguments.output)
+
+    # ---- LOS-Net on the other LLMs ----
     if not arguments.select:
         models = found.scores["los_net"].models
         moved = [
@@ -103,23 +115,15 @@ def judge_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str)
             for other in recipe["files"]
             if other != llm
         ]
-    result = found.result(
-        f"mcq-{name}",
-        "mcq-logprobs",
-        "the answer letter is wrong",
-        transfer=tuple(moved),
-        recipe=str(arguments.recipe),
-        commit=arguments.commit or source_commit() or "uncommitted",
-        test_runs=0 if arguments.select else arguments.test_runs,
-        hardware=hardware(),
-        wall_seconds=round(time.perf_counter() - started, 1),
-    )
-    write_signature_result(result, arguments.output)
+        seconds = round(time.perf_counter() - started, 1)
+        changed = {"transfer": tuple(moved), "wall_seconds": seconds}
+        write_signature_result(result.model_copy(update=changed), arguments.output)
     ours, gap = result.methods["los_net"], result.best_baseline
     seeds = " ".join(f"{value:.4f}" for value in ours.auc.per_seed)
     against = "" if gap is None else f"{gap.auc:+.4f} to {gap.baseline}"
     ece = "-" if ours.ece is None else f"{ours.ece:.3f}"
-    return f"{name}: {ours.auc.mean:.4f} ({seeds}), {against}, ece {ece}, {result.wall_seconds} s"
+    seconds = round(time.perf_counter() - started, 1)
+    return f"{name}: {ours.auc.mean:.4f} ({seeds}), {against}, ece {ece}, {seconds} s"
 
 
 if __name__ == "__main__":

@@ -137,6 +137,7 @@ TINY = {
     "limit": 60,
     "k": 5,
     "seeds": [0],
+    "baseline_seeds": [0],
     "transfer_seeds": [0],
     "model": {
         "hidden_size": 32,

@@ -97,6 +97,7 @@ def compare_methods(
     task: Task = "correctness",
     baselines: Sequence[str] = BASELINES,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    baseline_seeds: Sequence[int] | None = None,
     training: Mapping[str, Any] | None = None,
     blind: str | None = None,
     shuffled: bool = True,
@@ -111,7 +112,8 @@ def compare_methods(
         los_net: Settings of LOS-Net; None leaves it out.
         task: What risk means.
         baselines: Names of baselines.
-        seeds: Of every method that uses one.
+        seeds: Of LOS-Net, and of baselines that use one.
+        baseline_seeds: Of baselines that use one, where they are to be others.
         training: Changed training settings of the baselines ``atp_transformer`` and ``atp_mlp``.
         blind: Column whose text the bag of words reads instead of the record's own.
         shuffled: Whether to train LOS-Net on shuffled labels, too, with the first seed.
@@ -134,6 +136,7 @@ def compare_methods(
     """
     started = time.perf_counter()
     parts = _parts(signatures, split)
+    several = seeds if baseline_seeds is None else baseline_seeds
     scores: dict[str, MethodScores] = {}
     left_out: dict[str, str] = {}
     for name in baselines:
@@ -141,7 +144,7 @@ def compare_methods(
         own = _blind(parts, blind) if name == "bag_of_words" and blind else parts
         try:
             scores[name] = run_method(
-                make, _kind(name), own, seeds if uses_seed(name) else seeds[:1]
+                make, _kind(name), own, several if uses_seed(name) else several[:1]
             )
         except DataError as error:
             left_out[name] = str(error)
