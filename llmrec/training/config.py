@@ -19,6 +19,12 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(100, ge=1, description="Most passes over the training rows.")
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="No epoch begins after so many minutes of training; none sets no limit. What is "
+        "reached then depends on the machine.",
+    )
     batch_size: int = Field(256, ge=1, description="Rows per optimiser step, over all processes.")
     accumulation: int = Field(
         1, ge=1, description="Micro-batches a step is cut into; changes memory, not the result."

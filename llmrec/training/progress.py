@@ -40,7 +40,8 @@ class Progress:
 def require_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], rows: int) -> None:
     """Refuse to continue a training with other settings or other data.
 
-    Only the number of epochs, the patience, checkpoints and reporting may change on resume.
+    Only the number of epochs, the time limit, the patience, checkpoints and reporting may change on
+    resume.
 
     Args:
         saved: The progress in a checkpoint, with the settings under ``config``.
@@ -50,7 +51,14 @@ def require_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], rows
     Raises:
         TrainingError: Something differs; the message names it with both values.
     """
-    free = {"epochs", "patience", "report_to", "checkpoint_every", "checkpoint_steps"}
+    free = {
+        "epochs",
+        "max_minutes",
+        "patience",
+        "report_to",
+        "checkpoint_every",
+        "checkpoint_steps",
+    }
     details = _changes({**saved["config"], "model": {}}, {**now, "model": {}}, free)
     details += _changes(saved["config"].get("model", {}), now["model"], set())
     if rows != saved["rows"]:

@@ -127,7 +127,7 @@ class _Loop:
     def run(self) -> list[dict[str, Any]]:
         started = time.perf_counter() - self.progress.seconds
         with self.bar:
-            while self.progress.epoch < self.config.epochs and not self._is_stale():
+            while self._goes_on():
                 self._run_epoch(started)
         if self.best_weights:
             self.module.load_state_dict(self.best_weights, strict=False)
@@ -137,8 +137,19 @@ class _Loop:
             self.accelerator.end_training()
         return self.progress.log
 
-    def _is_stale(self) -> bool:
-        return self.progress.stale >= self.config.patience
+    def _goes_on(self) -> bool:
+        progress, config = self.progress, self.config
+        if progress.epoch >= config.epochs or progress.stale >= config.patience:
+            return False
+        return not self._is_late()
+
+    def _is_late(self) -> bool:
+        """Whether the time is over; the first process decides for all."""
+        limit = self.config.max_minutes
+        if limit is None:
+            return False
+        late = self.accelerator.is_main_process and self.progress.seconds >= 60 * limit
+        return self._sum_over_processes(float(late)) > 0
 
     def _run_epoch(self, started: float) -> None:
         progress = self.progress
@@ -172,7 +183,8 @@ class _Loop:
             self._save()
 
     def _is_due(self, every: int) -> bool:
-        return self.progress.epoch % every == 0 or self.progress.epoch == self.config.epochs
+        epoch = self.progress.epoch
+        return epoch % every == 0 or epoch == self.config.epochs or self._is_late()
 
     def _row_groups(self) -> Iterator[tuple[npt.NDArray[np.int64], np.random.Generator]]:
         """The rest of this epoch's steps: global row groups, each with its own generator."""

@@ -119,6 +119,20 @@ def test_early_stopping_puts_the_best_weights_back():
     assert same_bits(model.weights(), snapshots[2])  # an equal value later is not better
 
 
+def test_no_epoch_begins_after_the_time_limit_and_the_last_one_is_validated():
+    reported = iter([0.1, 0.2])
+
+    def validate():
+        return {"accuracy": next(reported)}
+
+    limits = {"max_minutes": 1e-9, "epochs": 9, "validate_every": 4}
+    log = fit(ToyModel(), validate=validate, **limits)
+    assert [row["epoch"] for row in log] == [1, 1]
+    assert log[-1]["valid"] == {"accuracy": 0.1}
+    unlimited = fit(ToyModel(), **{**limits, "max_minutes": 10.0})
+    assert len(unlimited) == 9
+
+
 def test_without_validation_the_last_weights_stay():
     short, long = ToyModel(), ToyModel()
     fit(short, epochs=1)
