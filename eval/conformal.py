@@ -11,7 +11,8 @@ on and items that the promise is about. The best probability alone (p-max) goes 
 
 The promise of selective answering is about the source of the items, so a split breaks it where the
 error rate over the whole half is above alpha; the rate over the items not calibrated on, which has
-noise of its own, is recorded beside it. Written to ``eval/results/signatures/conformal.json``.
+noise of its own, is recorded beside it. Written to
+``eval/results/signatures/decisions/conformal.json``.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from llmrec.signatures.decision.selective import certify
 from llmrec.storage import write_json
 
 ROOT = Path(__file__).parents[1]
-OUTPUT = ROOT / "eval" / "results" / "signatures" / "conformal.json"
+OUTPUT = ROOT / "eval" / "results" / "signatures" / "decisions" / "conformal.json"
 RECIPE = ROOT / "eval" / "signatures" / "mcq-mistral-7b.yaml"
 ALPHAS = (0.05, 0.1, 0.2)
 DELTA = 0.05

@@ -20,6 +20,7 @@ from llmrec.cli.quickstart import quickstart
 from llmrec.cli.rank import rank
 from llmrec.cli.recommend import recommend
 from llmrec.cli.report import report
+from llmrec.cli.signatures import app as signatures_app
 from llmrec.cli.train import train
 
 # The plain help writer starts faster than the boxed one and reads the same in a pipe.
@@ -54,6 +55,7 @@ app.command(short_help="Align a generator of sessions with what users value.")(a
 app.add_typer(lm_app, name="lm", short_help="Train and ask language models, show prompts.")
 app.add_typer(profiles_app, name="profiles", short_help="Write texts about users and items.")
 app.add_typer(adapters_app, name="adapters", short_help="Adapters of users: list, export, forget.")
+app.add_typer(signatures_app, name="signatures", short_help="Can an answer be trusted?")
 app.command(short_help="Judge a run on a part of a task.")(evaluate)
 app.command(short_help="Are runs different beyond noise?")(compare)
 app.command(short_help="Recommend items to users.")(recommend)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from llmrec.cli.sources import read_texts
 from llmrec.cli.terminal import JsonOption, is_terminal, print_json
 
 if TYPE_CHECKING:
@@ -159,22 +160,13 @@ def _lines(
 ) -> "list[AskedLine]":
     from dataclasses import replace
 
-    from llmrec.errors import ConfigError, DataError, nearest_name
+    from llmrec.errors import ConfigError, nearest_name
     from llmrec.inference.request_lines import read_lines
 
     forms = ("auto", "jsonl", "text")
     if form not in forms:
         raise ConfigError(f"unknown form {form!r}{nearest_name(form, forms)}.")
-    try:
-        if source == "-":
-            texts, name = sys.stdin.readlines(), "standard input"
-        else:
-            with Path(source).open(encoding="utf-8") as stream:
-                texts, name = stream.readlines(), source
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not UTF-8 (byte {error.start}).") from None
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror}.") from None
+    texts, name = read_texts(source)
     lines = read_lines(texts, kind, defaults, form, name)  # type: ignore[arg-type]
     return [line if line.owner is not None else replace(line, owner=owner) for line in lines]
 
@@ -206,15 +198,15 @@ def _run(
         asked = asking.lines_of_shard(lines, *part)
         target = asking.shard_output(output, *part)
     opened = open_language_model(
-        model, adapters=_folders(adapters or []), **top_level_settings(options or [])
+        model, adapters=folders_of(adapters or []), **top_level_settings(options or [])
     )
     if dry_run:
-        _print_plan(asking.plan_lines(opened, asked, cache, target), as_json)
+        print_plan(asking.plan_lines(opened, asked, cache, target), as_json)
         return
     if part is not None and output is not None:
         asking.begin_shards(output, lines, kind)
     with asking.job_cache(cache, target) as kept:
-        results = asking.ask_lines(opened, asked, kind, kept, _bar(len(asked)))
+        results = asking.ask_lines(opened, asked, kind, kept, progress_bar(len(asked)))
     if part is None or output is None:
         _write(target, asked, results)
     else:
@@ -225,7 +217,8 @@ def _run(
     _say_failures(results)
 
 
-def _folders(words: Sequence[str]) -> dict[str, str]:
+def folders_of(words: Sequence[str]) -> dict[str, str]:
+    """Adapters of ``NAME=FOLDER`` words."""
     from llmrec.errors import ConfigError
 
     found: dict[str, str] = {}
@@ -239,7 +232,8 @@ def _folders(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _bar(total: int) -> Any:
+def progress_bar(total: int) -> Any:
+    """What to tell how many more lines are done; shown on a terminal only."""
     from tqdm import tqdm
 
     bar = tqdm(total=total, unit="line", disable=not is_terminal(), leave=False)
@@ -257,7 +251,8 @@ def _write(output: Path | None, lines: "Sequence[AskedLine]", results: "Sequence
         print(result_line(line, result))
 
 
-def _print_plan(plan: "CallPlan", as_json: bool) -> None:
+def print_plan(plan: "CallPlan", as_json: bool) -> None:
+    """Say what asking would cost."""
     from dataclasses import asdict
 
     if as_json:

@@ -189,9 +189,14 @@ def features(records: Sequence[SignatureRecord]) -> Values:
     """
     if not records:
         raise DataError("there are no records to describe; give at least one.")
-    rows = np.zeros((len(records), len(FEATURES)))
-    for row, record in zip(rows, records, strict=True):
-        row[:] = _numbers(record) if len(record) else (0.0, 1.0, 0.0, 0.0, 0.0)
+    lengths = np.array([len(record) for record in records])
+    rows = np.tile([0.0, 1.0, 0.0, 0.0, 0.0], (len(records), 1))
+    full = lengths > 0
+    if full.any():
+        starts = np.append(0, np.cumsum(lengths[full])[:-1])
+        sums = np.add.reduceat(_numbers(records), starts, axis=0)
+        rows[full, :4] = sums / lengths[full, None]
+    rows[:, 4] = lengths
     return rows
 
 
@@ -220,18 +225,23 @@ def _shares(values: Values, cuts: Values) -> Values:
     return np.asarray(padded / padded.sum(), dtype=np.float64)
 
 
-def _numbers(record: SignatureRecord) -> tuple[float, ...]:
-    logprobs = record.topk_logprobs.astype(np.float64)
-    probabilities = np.where(record.topk_valid, np.exp(logprobs), 0.0)
-    tail = np.exp(record.tail_logmass.astype(np.float64))
-    entropy = -(probabilities * logprobs).sum(axis=1) - tail * record.tail_logmass
-    return (
-        float(entropy.mean()),
-        float(probabilities.max(axis=1, initial=0.0).mean()),
-        float(tail.mean()),
-        float(record.topk_valid.sum(axis=1).mean()),
-        float(len(record)),
-    )
+def _numbers(records: Sequence[SignatureRecord]) -> Values:
+    """The first four of :data:`FEATURES` at every position of all records: ``[positions, 4]``."""
+    k = max(record.k for record in records)
+    n = sum(len(record) for record in records)
+    logprobs, valid = np.zeros((n, k)), np.zeros((n, k), dtype=np.bool_)
+    start = 0
+    for record in records:
+        stop = start + len(record)
+        logprobs[start:stop, : record.k] = record.topk_logprobs
+        valid[start:stop, : record.k] = record.topk_valid
+        start = stop
+    probabilities = np.where(valid, np.exp(logprobs), 0.0)
+    log_tail = np.concatenate([record.tail_logmass for record in records]).astype(np.float64)
+    tail = np.exp(log_tail)
+    entropy = -(probabilities * logprobs).sum(axis=1) - tail * log_tail
+    best = probabilities.max(axis=1, initial=0.0)
+    return np.stack([entropy, best, tail, valid.sum(axis=1)], axis=1)
 
 
 def _compare(

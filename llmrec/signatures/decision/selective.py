@@ -16,7 +16,7 @@ exact where the error rate does not fall as the threshold rises through the star
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ class SelectiveAnswering:
         answered: Of them, how many the threshold answers.
         errors: Of those, how many are wrong.
         needed: Items with which certifying is possible at all, if none is wrong.
+        unit: What an item is: ``"items"``, or ``"groups"`` where one item of each was drawn.
     """
 
     threshold: float | None
@@ -49,6 +50,7 @@ class SelectiveAnswering:
     answered: int
     errors: int
     needed: int
+    unit: Literal["items", "groups"] = "items"
 
     @property
     def coverage(self) -> float:
@@ -61,7 +63,7 @@ class SelectiveAnswering:
         if self.threshold is None:
             few = self.n < self.needed
             why = (
-                f"{self.n} calibration items are too few, at least {self.needed} are needed"
+                f"{self.n} calibration {self.unit} are too few, at least {self.needed} are needed"
                 if few
                 else "already the least risky items have too many errors to rule that out"
             )
@@ -72,7 +74,7 @@ class SelectiveAnswering:
         return (
             f"With certainty {1 - self.delta:g}, at most {self.alpha:.1%} of the answers with risk "
             f"up to {self.threshold:.4g} are wrong ({self.errors} of {self.answered} in "
-            f"calibration, coverage {self.coverage:.1%}), for items exchangeable with those."
+            f"calibration, coverage {self.coverage:.1%}), for {self.unit} exchangeable with those."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ def certify(
     kept = one_per_group(groups, found.size, seed)
     given, found = given[kept], found[kept]
     needed = items_needed(alpha, delta)
+    unit: Literal["items", "groups"] = "items" if kept.size == np.size(labels) else "groups"
     if thresholds is None:
         _check_share("start", start)
         levels = np.unique(found)
@@ -140,7 +143,7 @@ def certify(
     accepted = bdtr(errors, answered.astype(np.int64), alpha) <= delta
     steps = int(np.argmin(np.append(accepted, False)))
     if not steps:
-        return SelectiveAnswering(None, alpha, delta, found.size, 0, 0, needed)
+        return SelectiveAnswering(None, alpha, delta, found.size, 0, 0, needed, unit)
     last = steps - 1
     return SelectiveAnswering(
         float(levels[last]),
@@ -150,6 +153,7 @@ def certify(
         int(answered[last]),
         int(errors[last]),
         needed,
+        unit,
     )
 
 
