@@ -69,17 +69,24 @@ def train_missing(
     chosen = [c for c in plan.choices.values() if c.trains and (not only or c.name in only)]
     split = plan.task.split(load_dataset(plan.task.dataset))
     wanted = [(seed, choice) for seed in plan.seeds for choice in chosen]
+    known: dict[str, Any] = {}
     for seed, choice in wanted[number - 1 :: of]:
         folder = folder_of(runs, choice.name, seed)
         if not (folder / ABOUT).is_file():
-            about = train_one(plan, choice, seed, split, folder, parts)
+            about = train_one(plan, choice, seed, split, folder, parts, known)
             print(f"{choice.name}, seed {seed}: {about['log'][-1]}", flush=True)
 
 
 def train_one(
-    plan: Plan, choice: Choice, seed: int, split: Split, folder: Path, parts: tuple[str, ...]
+    plan: Plan,
+    choice: Choice,
+    seed: int,
+    split: Split,
+    folder: Path,
+    parts: tuple[str, ...],
+    known: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train one run and keep its scores."""
+    """Train one run and keep its scores; ``known`` are CTR models that other runs have fitted."""
     import torch
 
     recipe = plan.recipe_of(choice)
@@ -89,7 +96,14 @@ def train_one(
     checkpoints = folder.with_name(f"{folder.name}.checkpoints")
     model: Any = recipe.make_model(seed, checkpoints, False)
     model.use_catalog(split.dataset.catalog).use_judged(split.labelled_cases("valid"))
+    about_ctr = repr(
+        (seed, recipe.model.settings.get("ctr"), recipe.model.settings.get("ctr_share"))
+    )
+    if about_ctr in known and model.name == "reclora":
+        model.use_ctr(known[about_ctr])
     model.fit(split.train_histories(), split.cases("valid"))
+    if model.name == "reclora":
+        known[about_ctr] = model.ctr
     trained = time.perf_counter()
     shutil.rmtree(checkpoints, ignore_errors=True)  # only the scores are kept
     scores = {part: outputs(model, split.labelled_cases(part), wanted) for part in parts}  # type: ignore[arg-type]

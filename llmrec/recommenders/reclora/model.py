@@ -21,7 +21,7 @@ from llmrec.contracts import Recommender
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases, LabelledCases
-from llmrec.errors import ArtifactError, DataError
+from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.ctr import DIN, SIM, CTRModel, DeepFM
@@ -76,6 +76,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         self._catalog: Catalog | None = None
         self._judged: LabelledCases | None = None
         self._first_stage: Recommender | None = None
+        self._given_ctr: CTRModel[Any] | None = None
         self._ranker: Ranker | None = None
         self._diagnosed: dict[str, Any] = {}
 
@@ -89,6 +90,23 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
     def use_judged(self, valid: LabelledCases) -> Self:
         """Choose weights by the AUC on these pairs."""
         self._judged = valid
+        return self
+
+    def use_ctr(self, ctr: CTRModel[Any]) -> Self:
+        """Take a CTR model that is fitted already, before :meth:`fit`; several may share one.
+
+        It must be the one that the settings describe, fitted on the same training histories.
+
+        Raises:
+            ConfigError: Its class or settings are others than those described.
+        """
+        wanted = self._new_ctr(Checkpointing(None, False))
+        if type(ctr) is not type(wanted) or ctr.config != wanted.config:
+            raise ConfigError(
+                f"use_ctr was given another CTR model than the settings describe: {ctr.name} "
+                f"{ctr.config!r}, expected {wanted.name} {wanted.config!r}."
+            )
+        self._given_ctr = ctr
         return self
 
     def use_candidates(self, first_stage: Recommender) -> Self:
@@ -198,12 +216,16 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         inputs = gate_inputs_of(config, ctr, rows)
         ranker = make_ranker(config, base, questions, ctr, inputs)
         validate = validation_of(ranker, self._judged, valid)
-        self._seen = tuple(dict.fromkeys([*self._seen, *base.seen]))
+        self._seen = tuple(dict.fromkeys([*self._seen, *ctr.seen, *base.seen]))
         self._ranker = ranker
         self.log = train_ranker(ranker, rows, validate, self.checkpointing)
         self._describe(rows, saving.bundle_of(ranker, base, _split_of(train)))
 
     def _fitted_ctr(self, train: Histories, valid: Cases | None) -> CTRModel[Any]:
+        if self._given_ctr is not None:
+            if self._given_ctr.vocabulary.fingerprint != train.vocabulary.fingerprint:
+                raise DataError("the CTR model of use_ctr knows other items than these histories.")
+            return self._given_ctr
         ctr = self._new_ctr(self.checkpointing)
         if self._catalog is not None:
             ctr.use_catalog(self._catalog)

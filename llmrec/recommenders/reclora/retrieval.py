@@ -35,7 +35,7 @@ def told_events(
         most: Events per row, at most.
         searched: Newest events among which they are chosen.
         vectors: ``[items + 1, d]`` unit vectors of items; needed unless ``recent``.
-        targets: ``[n]`` item codes; needed by ``target_topk``.
+        targets: ``[n]`` item codes; needed by ``target_topk`` and read by it alone.
 
     Returns:
         Flat positions of the events in ``histories``, oldest first in every row, and their
@@ -48,11 +48,12 @@ def told_events(
     if retrieval == "recent" or not most:
         return index, offsets
     assert vectors is not None
+    asked = targets if retrieval == "target_topk" else None
     # only rows with more events than are told need a search
     long = np.flatnonzero(lengths > most)
     for first in range(0, long.size, _ROWS_AT_ONCE):
         rows = long[first : first + _ROWS_AT_ONCE]
-        about = None if targets is None else vectors[targets[rows]]
+        about = None if asked is None else vectors[asked[rows]]
         places = _most_similar(histories, rows, most, searched, vectors, about)
         index[span_indices(offsets[rows], kept[rows])] = places.ravel()
     return index, offsets

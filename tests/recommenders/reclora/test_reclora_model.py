@@ -1,0 +1,283 @@
+"""RecLoRA as a whole: what it learns, its variants, its artefacts, and what it refuses."""
+
+import dataclasses
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from reclora_worlds import TRAINING, fitted_on, liking_world, make_model
+
+from llmrec.adapters.experts import Experts
+from llmrec.data import Histories
+from llmrec.errors import ArtifactError, ConfigError, DataError
+from llmrec.evaluation.metrics.pairs import auc
+from llmrec.recommenders.popularity import Popularity
+from llmrec.recommenders.reclora import RecLoRA, RecLoRAConfig
+from llmrec.testing.tiny_llama import save_tiny_llama
+
+SPLIT = liking_world()
+
+
+@pytest.fixture(scope="module")
+def model(base_folder):
+    return fitted_on(SPLIT, make_model(base_folder).use_judged(SPLIT.labelled_cases("valid")))
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    model.save_pretrained(folder)
+    return folder
+
+
+def judged(model):
+    cases = SPLIT.labelled_cases("test")
+    return auc(cases.labels, model.score_pairs(cases.histories, cases.items))
+
+
+@pytest.mark.slow
+def test_gates_tell_what_the_prompt_does_not(base_folder):
+    """Without any text history only the gates can know whether a user likes odd items."""
+    split = liking_world(users=40, length=20)
+    lora = {"experts": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "b_noise": 0.05}
+    training = {"epochs": 6, "learning_rate": 0.02}
+    options = {"text_history": 0, "lora": lora, "training": training}
+    ctr = {"dim": 8, "hidden": (8,), "fields": ["item"], "init_std": 0.3}
+    ctr["training"] = {"epochs": 15, "batch_size": 32, "learning_rate": 0.01}
+    own = make_model(base_folder, **options, ctr=ctr)
+    other = make_model(base_folder, **options, ctr=ctr, gate_control="shuffled")
+    cases = split.labelled_cases("test")
+    found = []
+    for model in (own, other):
+        fitted_on(split, model)
+        found.append(auc(cases.labels, model.score_pairs(cases.histories, cases.items)))
+    assert found[0] > 0.8
+    assert found[1] < 0.65
+
+
+def test_fit_tells_how_it_was_made(model):
+    assert {"auc", "uauc", "logloss"} == model.log[1]["valid"].keys()
+    assert model.details["action"] == "like"
+    assert model.details["rows"] == 24 * 5
+    report = model.reports()["gates"]
+    assert {"entropy", "variance_across_users", "largest_load", "expert_similarity"} <= set(report)
+    assert 0 < report["entropy"] <= 1
+    assert model.score_pairs(*pairs_of(model)).min() >= 0
+
+
+def pairs_of(model):
+    cases = SPLIT.labelled_cases("test")
+    return cases.histories.with_vocabulary(model.vocabulary), cases.items
+
+
+VARIANTS = [
+    {"lora": {"compose": "sum_products", "gate_scope": "layer"}},
+    {"lora": {"compose": "rank_scale", "experts": 1, "gate_scope": "global"}},
+    {"lora": {"compose": "shared", "experts": 1, "rank": 4}},
+    {"lora": {"gate_input": "instance"}},
+    {"lora": {"balance": 0.1, "gate_activation": "sqrt_softmax"}, "ctr_share": 1.0},
+    {"gate_control": "uniform"},
+    {"gate_control": "shuffled", "retrieval": "user_topk"},
+    {"retrieval": "target_topk", "ctr": {"name": "sim", "dim": 4, "found": 3}},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda o: json.dumps(o)[:50])
+def test_variants_are_settings(base_folder, tmp_path, options):
+    model = fitted_on(SPLIT, make_model(base_folder, **options))
+    histories, items = pairs_of(model)
+    histories, items = histories.take(np.arange(8)), items[:8]
+    found = model.score_pairs(histories, items)
+    assert np.isfinite(found).all()
+    assert found.std() > 0
+    catalog = model.score_catalog(histories)
+    odds = catalog[np.arange(8), items - 1].astype(np.float64)
+    np.testing.assert_allclose(1 / (1 + np.exp(-odds)), found, atol=1e-4)
+    model.save_pretrained(tmp_path / "model")
+    again = RecLoRA.from_pretrained(tmp_path / "model")
+    np.testing.assert_array_equal(again.score_pairs(histories, items), found)
+
+
+def test_uniform_gates_are_even_for_everybody(base_folder):
+    model = fitted_on(SPLIT, make_model(base_folder, gate_control="uniform"))
+    weights = model.ranker.weights(None, np.array([3, 0]))
+    assert weights.shape == (1, 4, 2)
+    assert (weights == 0.5).all()
+    assert not any(p.requires_grad for p in model.ranker.lora.gates.parameters())
+    with pytest.raises(ArtifactError, match="do not read users alone"):
+        model.gates(SPLIT.train_histories())
+
+
+def test_nobodys_history_gets_the_mean_gate_and_is_counted(model):
+    empty = Histories.from_lists({"new": [], "old": [1, 2]}, model.vocabulary)
+    before = model.fallbacks
+    weights = model.gates(empty)
+    assert model.fallbacks == before + 1
+    np.testing.assert_allclose(weights[0], model.ranker.prior, atol=1e-6)
+    assert np.abs(weights[1] - model.ranker.prior).max() > 1e-6
+    assert np.isfinite(model.score_catalog(empty)).all()
+
+
+def test_few_events_are_drawn_to_the_mean_gate(base_folder):
+    plain = fitted_on(SPLIT, make_model(base_folder))
+    shrunk = fitted_on(SPLIT, make_model(base_folder, shrink=4.0))
+    histories = SPLIT.train_histories().prefixes([0, 1], [2, 6])
+    own, mixed, prior = plain.gates(histories), shrunk.gates(histories), plain.ranker.prior
+    share = np.array([2 / 6, 6 / 10])[:, None, None]
+    expected = share * own + (1 - share) * shrunk.ranker.prior
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+    assert not np.allclose(own, mixed)
+    assert prior.shape == mixed.shape[1:]
+
+
+def test_recommend_ranks_the_candidates_of_another_anew(model):
+    histories = SPLIT.train_histories().take([0, 1, 2])
+    popular = Popularity().fit(SPLIT.train_histories())
+    few = model.config.model_copy(update={"candidates": 3})
+    kept, model.config = model.config, few
+    try:
+        found = model.use_candidates(popular).recommend(histories, k=3, exclude_seen=False)
+    finally:
+        model.config, model._first_stage = kept, None
+    best = set(popular.recommend(histories.take([0]), k=3, exclude_seen=False)["item_id"])
+    scores = model.score_catalog(histories)
+    for row, user in enumerate(histories.user_ids):
+        own = found.filter(pl.col("user_id") == user)
+        assert set(own["item_id"]) == best
+        codes = model.vocabulary.encode(own["item_id"])
+        np.testing.assert_allclose(own["score"], scores[row, codes - 1], atol=2e-4)
+        assert (np.diff(own["score"].to_numpy()) <= 0).all()
+    other = Popularity().fit(liking_world(items=6).train_histories())
+    with pytest.raises(DataError, match="scores other items"):
+        model.use_candidates(other)
+
+
+def test_a_ctr_model_may_be_given(model, base_folder):
+    again = fitted_on(SPLIT, make_model(base_folder).use_ctr(model.ctr))
+    assert again.ctr is model.ctr
+    for name, tensor in fitted_on(SPLIT, make_model(base_folder)).experts().tensors.items():
+        assert torch.equal(tensor, again.experts().tensors[name]), name
+    with pytest.raises(ConfigError, match="another CTR model than the settings describe"):
+        make_model(base_folder, ctr_share=0.9).use_ctr(model.ctr)
+    other = liking_world(items=6).train_histories()
+    with pytest.raises(DataError, match="knows other items"):
+        make_model(base_folder, item_names="id").use_ctr(model.ctr).fit(other)
+
+
+def test_a_store_holds_everybodys_gates(model, tmp_path):
+    store = model.make_store(tmp_path / "store", gate_dtype="float32")
+    assert store.stats()["users"] == 24
+    assert store.bundle == model.bundle
+    users = model.known_histories.user_ids
+    np.testing.assert_allclose(
+        store.gate(users[5]).gate, model.gates(model.known_histories)[5], atol=1e-6
+    )
+    store.put_states([users[5]], model.gate_inputs(model.known_histories.take([5])))
+    np.testing.assert_allclose(
+        store.gate(users[5]).gate, model.gates(model.known_histories)[5], atol=1e-6
+    )
+    assert isinstance(model.experts(), Experts)
+
+
+def test_resumed_training_gives_the_same_bits(base_folder, tmp_path):
+    training = {**TRAINING, "epochs": 3}
+    whole = fitted_on(SPLIT, make_model(base_folder, training=training))
+    options = make_model(base_folder, training=training).config
+    first = RecLoRA(options, checkpoints=tmp_path / "c").use_catalog(SPLIT.dataset.catalog)
+    calls = []
+
+    def stop(*_):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    from llmrec.recommenders.reclora.network import AnswerLoss
+
+    original = AnswerLoss.end_epoch
+    try:
+        AnswerLoss.end_epoch = lambda self: (stop(), original(self))[1]
+        with pytest.raises(KeyboardInterrupt):
+            first.fit(SPLIT.train_histories())
+    finally:
+        AnswerLoss.end_epoch = original
+    kept = sum(f.stat().st_size for f in (tmp_path / "c" / "experts").rglob("*.safetensors"))
+    assert kept < 400_000  # the frozen base model is not in the checkpoints
+    again = RecLoRA(options, checkpoints=tmp_path / "c", resume=True)
+    fitted_on(SPLIT, again)
+    for name, tensor in whole.experts().tensors.items():
+        assert torch.equal(tensor, again.experts().tensors[name]), name
+
+
+# ---- what does not belong together ----
+
+
+def test_another_base_model_is_refused_by_name(model, saved, tmp_path, base_folder):
+    changed = tmp_path / "copy"
+    copy_with(saved, changed, base=str(save_tiny_llama(tmp_path / "other", seed=1)))
+    with pytest.raises(ArtifactError, match=r"trained on the base model .* but the model given is"):
+        RecLoRA.from_pretrained(changed)
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [("tokenizer", "trained with the tokenizer"), ("ctr_model", "with the ctr model"),
+     ("vocabulary", "with the vocabulary")],
+)  # fmt: skip
+def test_other_parts_are_refused_by_name(saved, tmp_path, what, sentence):
+    copy_with(saved, tmp_path / "copy", bundle={what: "0" * 16})
+    with pytest.raises(ArtifactError, match=sentence):
+        RecLoRA.from_pretrained(tmp_path / "copy")
+
+
+def copy_with(saved, target, bundle=None, **config):
+    """A saved model whose description was changed."""
+    target.mkdir()
+    for file in saved.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    about = json.loads((saved / "model.json").read_text())
+    about["config"] |= config
+    about["details"]["bundle"] |= bundle or {}
+    (target / "model.json").write_text(json.dumps(about))
+
+
+def test_missing_things_are_asked_for(base_folder):
+    train = SPLIT.train_histories()
+    with pytest.raises(ConfigError, match="use_catalog"):
+        make_model(base_folder).fit(train)
+    with pytest.raises(DataError, match="no clock"):
+        make_model(base_folder, item_names="id").fit(dataclasses.replace(train, times=None))
+    with pytest.raises(ConfigError, match="begin with the token"):
+        fitted_on(SPLIT, make_model(base_folder, answers=None))
+    with pytest.raises(ConfigError, match="no layer of LlamaForCausalLM is called"):
+        fitted_on(SPLIT, make_model(base_folder, lora={"target_modules": ["q_prj"]}))
+    with pytest.raises(ConfigError, match="experts are trained inside a model"):
+        fitted_on(SPLIT, make_model("fake"))
+    with pytest.raises(ConfigError, match="needs judged pairs"):
+        make_model(base_folder, item_names="id").fit(train, SPLIT.cases("valid"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"lora": {"compose": "shared"}}, "compose=shared has one expert"),
+        (
+            {"lora": {"compose": "shared", "experts": 1}, "gate_control": "shuffled"},
+            "compose=shared has no gates",
+        ),
+        ({"ctr": {"name": "dien"}}, "ctr"),
+        ({"ctr": {"train_share": 0.5}}, "set ctr_share beside ctr"),
+        ({"max_tokens": 32, "title_tokens": 20}, "at most half of max_tokens"),
+    ],
+)
+def test_settings_out_of_range(options, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        RecLoRA(base="fake", **options)
+
+
+def test_config_keeps_every_setting():
+    config = RecLoRAConfig(base="x", ctr={"name": "sim", "found": 7}, training={"epochs": 3})
+    assert config.ctr.found == 7
+    assert (config.training.metric, config.training.epochs) == ("auc", 3)
+    assert RecLoRAConfig.model_validate_json(config.model_dump_json()) == config

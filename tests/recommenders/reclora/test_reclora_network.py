@@ -1,0 +1,146 @@
+"""The loss and the log-odds against the base model's own logits, row by row."""
+
+import numpy as np
+import pytest
+import torch
+from reclora_worlds import fitted_on, liking_world, make_model
+
+from llmrec.adapters.config import temperature_at
+from llmrec.recommenders.reclora.batches import PromptRows
+from llmrec.recommenders.reclora.network import AnswerLoss, answer_odds
+from llmrec.recommenders.reclora.scoring import pack_layout
+from llmrec.recommenders.reclora.token_rows import TokenRows, buckets
+
+SPLIT = liking_world()
+
+
+@pytest.fixture(scope="module")
+def model(base_folder):
+    return fitted_on(SPLIT, make_model(base_folder))
+
+
+@pytest.fixture(scope="module")
+def pairs(model):
+    cases = SPLIT.labelled_cases("test")
+    histories = cases.histories.take(np.arange(10))
+    return model.ranker.prepare(histories, cases.items[:10]), cases.labels[:10].astype(np.float32)
+
+
+def one_by_one(ranker, pairs, row, weights):
+    """Log-odds of a single prompt, without padding, from all logits."""
+    end = ranker.questions.ends[int(pairs.items[row]) - 1]
+    ids = torch.from_numpy(np.concatenate([pairs.beginnings[row], end]).astype(np.int64))[None]
+    with ranker.lora.using(weights[row : row + 1]) as base, torch.inference_mode():
+        logits = base(input_ids=ids).logits[0, -1]
+    yes, no = ranker.answers
+    return float(logits[yes] - logits[no])
+
+
+def rows_of(ranker, pairs, labels, most_tokens=10_000):
+    gates = pairs.inputs
+    return PromptRows(
+        pairs.beginnings, ranker.questions.ends, pairs.items, gates, labels, most_tokens
+    )
+
+
+def test_odds_are_those_of_each_prompt_alone(model, pairs):
+    ranker, (given, _) = model.ranker, pairs
+    weights = ranker.weights(given.inputs, given.lengths)
+    assert weights.std(0).max() > 0  # users differ
+    expected = [one_by_one(ranker, given, row, weights) for row in range(10)]
+    np.testing.assert_allclose(ranker.pair_odds(given), expected, atol=2e-4)
+
+
+def test_the_loss_is_two_way_cross_entropy(model, pairs):
+    ranker, (given, labels) = model.ranker, pairs
+    odds = ranker.pair_odds(given).astype(np.float64)
+    expected = np.where(labels == 1, np.log1p(np.exp(-odds)), np.log1p(np.exp(odds))).sum()
+    loss = AnswerLoss(ranker.lora, ranker.answers, 1).eval()
+    loss.passed += 1  # the temperature has come down
+    for most_tokens in (10_000, 300):
+        batch = rows_of(ranker, given, labels, most_tokens).batch(np.arange(10), None)
+        assert batch.n_targets == 10
+        assert (len(batch.buckets) > 1) == (most_tokens == 300)
+        with torch.inference_mode():
+            assert float(loss(batch)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_only_experts_and_gates_learn_and_are_kept(model, pairs):
+    ranker, (given, labels) = model.ranker, pairs
+    loss = AnswerLoss(ranker.lora, ranker.answers, 10).train()
+    batch = rows_of(ranker, given, labels).batch(np.arange(10), None)
+    loss(batch).backward()
+    got = {n for n, w in loss.named_parameters() if w.grad is not None and w.grad.abs().sum() > 0}
+    assert got == {n for n, w in loss.named_parameters() if w.requires_grad}
+    assert all("lora_" in name or ".gates." in name for name in got)
+    state = loss.state_dict()
+    assert set(state) == got | {"passed"}
+    other = AnswerLoss(ranker.lora, ranker.answers, 10)
+    other.load_state_dict(state)
+    assert int(other.passed) == 1
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict({"passed": state["passed"]})
+    loss.zero_grad(set_to_none=True)
+    ranker.lora.eval()
+
+
+def test_the_temperature_falls_with_the_passes(model, pairs):
+    ranker, (given, labels) = model.ranker, pairs
+    batch = rows_of(ranker, given, labels).batch(np.arange(10), None)
+    loss = AnswerLoss(ranker.lora, ranker.answers, 10).eval()
+    bucket = batch.buckets[0]
+    for passed in (0, 1, 2, 10):
+        loss.passed.fill_(passed)
+        temperature = temperature_at(ranker.lora.config_lora, passed / 10)
+        with torch.inference_mode():
+            weights = ranker.lora.gate_weights(bucket.gates, temperature)
+            odds = answer_odds(ranker.lora, bucket.ids, bucket.there, weights, ranker.answers)
+            expected = torch.nn.functional.binary_cross_entropy_with_logits(
+                odds, bucket.labels, reduction="sum"
+            )
+            assert float(loss(batch)) == pytest.approx(float(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("most", [300, 16_384])
+def test_lists_that_share_a_beginning_equal_pairs(model, most):
+    ranker = model.ranker
+    cases = SPLIT.labelled_cases("test")
+    histories = cases.histories.take([0, 3, 5])
+    codes = np.array([[1, 2, 3, 4, 5, 6, 7, 8]] * 3, dtype=np.int32)
+    judge = ranker.judge
+    kept, judge._most = judge._most, most
+    before = judge.work.tokens, judge.work.items
+    found = ranker.list_odds(histories, codes)
+    read = judge.work.tokens - before[0]
+    assert judge.work.items - before[1] == codes.size
+    for row in range(3):
+        again = ranker.prepare(histories.take([row] * 8), codes[row])
+        alone = ranker.pair_odds(again)
+        np.testing.assert_allclose(found[row], alone, atol=2e-4)
+    judge._most = kept
+    separately = 8 * ranker.questions.beginnings(histories).lengths.sum() + 3 * (
+        ranker.questions.ends.lengths.sum()
+    )
+    assert read < 0.7 * separately
+
+
+def test_layout_of_a_pack():
+    there = torch.tensor([[0, 1, 1, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0, 1]]).bool()
+    sees, positions = pack_layout(there, 3, 2)
+    assert positions.tolist() == [[0, 0, 1, 1, 2, 2, 3], [0, 1, 2, 3, 4, 2, 3]]
+    first = sees[0, 0].int().tolist()
+    assert first[2] == [0, 1, 1, 0, 0, 0, 0]  # the beginning sees itself
+    assert first[4] == [0, 1, 1, 0, 1, 0, 0]  # the first end: the beginning and itself
+    assert first[6] == [0, 1, 1, 0, 0, 1, 1]  # the second does not see the first
+    assert first[0] == [1, 0, 0, 0, 0, 0, 0]  # padding sees itself, so that nothing is NaN
+
+
+def test_buckets_hold_every_row_once():
+    lengths = np.random.default_rng(0).integers(1, 50, 200)
+    groups = list(buckets(lengths, 400))
+    assert sorted(np.concatenate(groups).tolist()) == list(range(200))
+    assert all(lengths[g].max() * len(g) <= 400 for g in groups)
+    padding = sum(lengths[g].max() * len(g) for g in groups) / lengths.sum()
+    assert padding < 1.1
+    assert [len(g) for g in buckets(np.array([500]), 400)] == [1]
+    assert len(TokenRows.of([])) == 0

@@ -1,0 +1,94 @@
+"""Few2Many: which events are learnt from, and that gates never saw their answers."""
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+from reclora_worlds import fitted_on, liking_world, make_model
+
+from llmrec.errors import DataError
+from llmrec.recommenders.reclora.rows import late_rows
+from llmrec.recommenders.reclora.states import GateInputs, raw_states
+
+SPLIT = liking_world()
+ALL = {"most": 10_000, "seed": 0, "negatives": 1, "liked_above": 3}
+
+
+def test_rows_are_the_later_events_with_what_was_before():
+    train = SPLIT.train_histories()
+    rows = late_rows(train, 50, **ALL)
+    assert len(rows) == 24 * 5  # steps 5 to 9 of every user
+    frame = SPLIT.dataset.interactions.frame.filter(pl.col("timestamp").is_between(50, 90))
+    assert rows.labels.tolist() == frame["label"].to_list()
+    assert train.vocabulary.decode(rows.items).to_list() == frame["item_id"].to_list()
+    assert (rows.histories.lengths == np.tile(np.arange(5, 10), 24)).all()
+    assert rows.histories.times.max() < 90
+
+
+def test_the_subset_is_fixed_and_even():
+    train = SPLIT.train_histories()
+    some = late_rows(train, 50, **{**ALL, "most": 40})
+    again = late_rows(train, 50, **{**ALL, "most": 40})
+    assert len(some) == 40
+    np.testing.assert_array_equal(some.items, again.items)
+    other = late_rows(train, 50, **{**ALL, "most": 40, "seed": 1})
+    assert not np.array_equal(some.items, other.items)
+
+
+def test_without_answers_others_are_drawn():
+    train = dataclasses.replace(SPLIT.train_histories(), labels=None)
+    rows = late_rows(train, None, **{**ALL, "negatives": 3})
+    assert len(rows) == 4 * train.items.size
+    asked = rows.items.reshape(-1, 4)
+    assert (asked[:, 1:] != asked[:, :1]).all()
+    assert rows.labels.reshape(-1, 4).tolist() == [[1, 0, 0, 0]] * train.items.size
+    counts = np.bincount(asked[:, 1:].ravel(), minlength=9)[1:]
+    assert counts.min() > 0.5 * counts.mean()
+
+
+def test_nothing_late_is_refused():
+    with pytest.raises(DataError, match="lower ctr_share"):
+        late_rows(SPLIT.train_histories(), 10_000, **ALL)
+
+
+def test_the_ctr_model_is_frozen_and_sees_no_answer(base_folder):
+    train = SPLIT.train_histories()
+    model = fitted_on(SPLIT, make_model(base_folder))
+    ctr = model.ctr
+    assert ctr.trained_until is not None
+    before = ctr.fingerprint
+    rows = late_rows(train, ctr.trained_until, **ALL)
+    assert (rows.histories.lengths > 0).all()
+    # learning again from the early part alone gives the same model: nothing later went into it
+    early = train.prefixes(
+        np.arange(len(train)), (train.times.reshape(24, -1) < ctr.trained_until).sum(1)
+    )
+    alone = type(ctr)(ctr.config.model_copy(update={"train_share": 1.0})).fit(early)
+    for kind in ("user", "instance"):
+        expected = raw_states(alone, kind, rows.histories, rows.items)
+        np.testing.assert_array_equal(raw_states(ctr, kind, rows.histories, rows.items), expected)
+    # and the answer of a row plays no part in its state
+    turned = dataclasses.replace(train, labels=1 - train.labels)
+    other = late_rows(turned, ctr.trained_until, **ALL)
+    assert (other.labels == 1 - rows.labels).all()
+    assert ctr.fingerprint == before
+
+
+def test_scaled_and_shuffled_inputs(base_folder):
+    model = fitted_on(SPLIT, make_model(base_folder))
+    rows = late_rows(SPLIT.train_histories(), model.ctr.trained_until, **ALL)
+    states = raw_states(model.ctr, "user", rows.histories, rows.items)
+    plain = GateInputs.fit("user", states, shuffled=False)
+    found = plain.of(model.ctr, rows.histories, None)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
+    spread = found.std(axis=0)
+    assert np.isclose(spread[states.std(axis=0) > 1e-4], 1, atol=1e-3).all()
+    shuffled = GateInputs.fit("user", states, shuffled=True)
+    drawn = shuffled.of(model.ctr, rows.histories, None)
+    # every row gets one of the states, not its own, the same at every call
+    np.testing.assert_array_equal(drawn, shuffled.of(model.ctr, rows.histories, None))
+    assert (np.abs(drawn[:, None] - found[None]).sum(-1).min(axis=1) < 1e-5).all()
+    assert (np.abs(drawn - found).sum(axis=1) < 1e-5).mean() < 0.2
+    again = GateInputs.from_arrays("user", shuffled.arrays())
+    np.testing.assert_array_equal(again.of(model.ctr, rows.histories, None), drawn)
