@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
-from tables import OVERVIEW, benchmark_table, overview
+from tables import OVERVIEW, benchmark_table, overview, tiny_lm_table
 
 from llmrec.evaluation.ablation import ablation_table, load_ablations
 from llmrec.evaluation.results import Result, load_benchmarks, load_results, results_table
@@ -20,7 +20,16 @@ RESULTS = ROOT / "eval" / "results"
 BENCHMARK_NAMES = ROOT / "eval" / "benchmarks" / "names.yaml"
 COLUMNS = [OVERVIEW, "hit_rate@10"]
 PAIR_COLUMNS = ["auc", "uauc", "logloss", "ece"]
-PAGES = ("README.md", "docs/sra_cl.md", "docs/results.md")
+PAGES = (
+    "README.md",
+    "docs/sra_cl.md",
+    "docs/results.md",
+    "docs/llm_ranker.md",
+    "docs/language_models.md",
+    "docs/batch_inference.md",
+)
+RANKER_TASKS = ("ml-latest-small", "ml-1m-collm")
+INFERENCE = ("hf_", "vllm_", "gpu_", "signature_bytes", "cache_hit")
 SRA_CL_TASKS = ("amazon-beauty-unfiltered", "amazon-beauty", "amazon-office-unfiltered")
 
 
@@ -57,6 +66,16 @@ def with_tables(text: str) -> str:
         "all-benchmarks": benchmark_table(benchmarks, names),
         "sra-cl-results": results_tables({task: COLUMNS for task in SRA_CL_TASKS}),
         "sra-cl-fast-mode": benchmark_table(steps, names),
+        "sra-cl-profiles": "\n\n".join(
+            ablation_table(each) for each in ablations if each.name.endswith("-profiles")
+        ),
+        "llm-ranker-results": results_tables(
+            {task: tasks[task] for task in RANKER_TASKS if task in tasks}
+        ),
+        "inference-benchmarks": benchmark_table(
+            [each for each in benchmarks if each.benchmark.startswith(INFERENCE)], names
+        ),
+        "tiny-lm-figures": tiny_lm_table(benchmarks),
         "sra-cl-ablations": "\n\n".join(map(ablation_table, of_sra_cl)),
     }
     for name, table in tables.items():

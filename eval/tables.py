@@ -52,6 +52,35 @@ def benchmark_table(benchmarks: Sequence[Benchmark], names: Mapping[str, str]) -
     return "\n".join(lines)
 
 
+def tiny_lm_table(benchmarks: Sequence[Benchmark]) -> str:
+    """One row per embedded language model that was made: its time, perplexities, and answers."""
+    lines = [
+        "| data set | preset | time | perplexity | trigram | unigram | like: AUC (item alone) "
+        "| choose: AUC (item alone) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in benchmarks:
+        setting = each.setting
+        if not each.benchmark.startswith("tiny_lm") or not isinstance(setting, dict):
+            continue
+        names = ("perplexity", "perplexity_trigram", "perplexity_unigram")
+        answers = [
+            f"{setting[f'{action}_auc']:.3f} ({setting[f'{action}_auc_item_average']:.3f})"
+            if f"{action}_auc" in setting
+            else ""
+            for action in ("like", "choose")
+        ]
+        cells = [
+            str(setting["dataset"]),
+            str(setting["preset"]),
+            f"{duration(each.ours.seconds)} on {setting['threads']} cores",
+            *(f"{setting[name]:.2f}" for name in names),
+            *answers,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def peer_of(benchmark: Benchmark) -> str:
     """Name, version and time of the other; a part of this project has no version of its own."""
     peer = benchmark.peer

@@ -1,10 +1,13 @@
 """Time the Hugging Face backend against plainer ways to get the same answers.
 
+    python eval/benchmarks/inference.py [NAME...] [--trial] [--folder F]
+
 Jobs of a comparison take turns, so that a disturbance hits all of them. Before anything is timed
 each runs once, and log-probabilities of equal work are compared to 1e-3. Models have random
 weights; float32, all cores.
 """
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -159,3 +162,25 @@ def _peak_flops() -> float:
         ceiling.matmul_flops(2048, 2048, 2048, torch.float32),
         ceiling.matmul_flops(2048, shape.width, shape.feed_forward, torch.float32),
     )
+
+
+def main() -> None:
+    """Run the comparisons that were named, or all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = (*CASES, *STORAGE)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--trial", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=record.RESULTS)
+    given = parser.parse_args()
+    if unknown := sorted(set(given.names) - set(known)):
+        parser.error(f"unknown comparison {unknown}; known are {', '.join(known)}.")
+    names = tuple(given.names) or known
+    for path in measure(names, given.repeats, given.trial, given.folder):
+        print(f"written: {path.name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,16 @@
 """Make the embedded language model of a data set: how long it takes, and how good it is.
 
     python eval/benchmarks/tiny_lm.py [--dataset ml-latest-small] [--preset small] [--threads 2]
+    python eval/benchmarks/tiny_lm.py --keep FOLDER --resume     # go on after an interruption
 
-Time runs from the data in memory to the finished folder, tokenizer, training and judging included.
+Time runs from the data in memory to the finished folder, tokenizer, training and judging included;
+where a training was interrupted, the time up to the newest checkpoint before that counts too.
 Perplexities are of validation events told after their history; areas under the curve are of P(Yes)
 for validation events, beside what the training part says about the item alone.
 """
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,23 @@ from llmrec.tiny_lm.config import make_config
 from llmrec.tiny_lm.making import fast_precision, train_tiny
 
 
-def measure(dataset: str, preset: str, threads: int, folder: Path, keep: Path | None) -> Path:
+def measure(
+    dataset: str,
+    preset: str,
+    threads: int,
+    folder: Path,
+    keep: Path | None,
+    resume: bool,
+) -> Path:
     """Make the model once and record what came of it."""
     split = leave_one_out(load_dataset(dataset))
     config = make_config(preset, training={"precision": fast_precision()})
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as temporary:
         target = keep or Path(temporary) / "model"
-        started, used = time.perf_counter(), time.process_time()
-        made = train_tiny(split, config, folder=target, replace=True)
-        seconds, used = time.perf_counter() - started, time.process_time() - used
+        made = train_tiny(split, config, folder=target, replace=True, resume=resume)
     metrics = made.metrics
+    seconds = sum(metrics["seconds"].values())
     setting: dict[str, str | int | float | bool] = {
         "dataset": dataset,
         "split": f"{split.name} {split.hash}",
@@ -43,7 +50,6 @@ def measure(dataset: str, preset: str, threads: int, folder: Path, keep: Path | 
         "epochs": config.training.epochs,
         "tokens": metrics["corpus"]["tokens"],
         "weights_outside_embedding": metrics["weights"]["outside_embedding"],
-        "processor_seconds": round(used, 1),
         **_figures(metrics["held_out"]),
     }
     name = "tiny_lm" if (dataset, preset) == ("ml-latest-small", "small") else f"tiny_lm_{preset}"
@@ -76,8 +82,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--folder", type=Path, default=record.RESULTS)
     parser.add_argument("--keep", type=Path, help="keep the model in this folder")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     given = parser.parse_args()
-    path = measure(given.dataset, given.preset, given.threads, given.folder, given.keep)
+    if given.resume and given.keep is None:
+        parser.error("--resume needs --keep, the folder beside which the checkpoints lie.")
+    path = measure(
+        given.dataset, given.preset, given.threads, given.folder, given.keep, given.resume
+    )
     print(f"written: {path}")
 
 

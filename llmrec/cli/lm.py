@@ -25,7 +25,9 @@ def train(
     task: Annotated[
         str | None, typer.Option(help="Split as this task does.  [default: leave_one_out]")
     ] = None,
-    preset: Annotated[str, typer.Option(help="Size: small, large, or test (seconds).")] = "small",
+    preset: Annotated[
+        str, typer.Option(help="Size: small, large, compact (minutes), test (seconds).")
+    ] = "small",
     text: Annotated[
         list[Path] | None, typer.Option("--text", help="A further text file; may be given again.")
     ] = None,
@@ -163,6 +165,7 @@ _EXAMPLES: dict[str, Any] = {
     "titles": ["Blade Runner (1982)", "Heat (1995)"],
     "opinions": [["Blade Runner (1982)", True], ["Anaconda (1997)", False]],
     "chosen": [],
+    "candidates": ["Alien (1979)", "Heat (1995)", "Up (2009)"],
     "action": "like",
 }
 

@@ -41,12 +41,14 @@ def load_model(name: str, device: str | None, dtype: str | None) -> tuple[Any, H
         ArtifactError: There is no such model, a file is missing or damaged, or it is not a causal
             language model.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = _device(device)
     wanted = dtype or ("bfloat16" if place.type == "cuda" else "float32")
     if wanted not in DTYPES:
         raise ConfigError(f"dtype is {wanted!r}{nearest_name(wanted, DTYPES)}.")
     if Path(name).is_dir():
         check_folder(Path(name))
+    elif name.startswith(("/", "./", "../", "~")):
+        raise ArtifactError(f"there is no folder {name} to read a model from.")
     try:
         with _quiet_without_terminal():
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -61,6 +63,25 @@ def load_model(name: str, device: str | None, dtype: str | None) -> tuple[Any, H
         raise loading_error(name, error) from error
     _check_complete(name, report)
     return model.to(place).eval(), HFTokens(tokenizer, ids_of(model.config.eos_token_id))
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of a name; without one, a GPU if there is one.
+
+    Raises:
+        ConfigError: The name is none, or there is no such device here.
+    """
+    there = torch.cuda.is_available()
+    if name is None:
+        return torch.device("cuda" if there else "cpu")
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}; expected cpu, cuda or cuda:NUMBER.") from None
+    if found.type == "cuda" and not (there and (found.index or 0) < torch.cuda.device_count()):
+        count = torch.cuda.device_count() if there else 0
+        raise ConfigError(f"device is {name!r}, but this machine has {count} usable GPUs; use cpu.")
+    return found
 
 
 def width_and_context(model: nn.Module) -> tuple[int, int | None]:
@@ -117,7 +138,7 @@ def check_folder(folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        missing.append(f"a tokenizer ({' or '.join(_TOKENIZER_FILES)})")
+        missing.append(f"tokenizer ({' or '.join(_TOKENIZER_FILES)})")
     if missing:
         there = sorted(path.name for path in folder.iterdir())
         raise ArtifactError(

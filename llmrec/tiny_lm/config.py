@@ -96,6 +96,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vocab_size": 8192,
         "corpus": {"catalog": 4_000_000, "histories": 9_000_000, "questions": 15_000_000},
     },
+    "compact": {
+        "hidden_size": 128,
+        "layers": 3,
+        "intermediate_size": 320,
+        "vocab_size": 2048,
+        "context": 512,
+        "corpus": {"catalog": 300_000, "histories": 500_000, "questions": 1_500_000},
+        "training": {"batch_size": 4, "learning_rate": 3e-3},
+    },
     "test": {
         "hidden_size": 64,
         "layers": 2,

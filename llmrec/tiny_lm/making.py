@@ -96,18 +96,25 @@ def train_tiny(
     }
     if not replace and _is_there(target, recipe, origin.split_hash):
         return TinyModelFolder(target, read_json(target / METRICS), False)
+    started = time.perf_counter()
     documents, events = training_documents(split, config.corpus, files)
     checkpoints = target.with_name(f"{target.name}.checkpoints")
     if not resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
     about = {**recipe, "llmrec": llmrec.__version__, "transformers": transformers.__version__}
     with atomic_directory(target, SEEN) as temporary:
-        metrics = _make(temporary, documents, events, split, config, checkpoints, resume)
+        trainer = _trainer(config, checkpoints, resume)
+        metrics = _make(temporary, documents, events, split, config, trainer, started)
         card = render_card(origin, documents, config, metrics)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         write_seen(temporary, [origin], about)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return TinyModelFolder(target, metrics, True)
+
+
+def _trainer(config: TinyConfig, checkpoints: Path, resume: bool) -> Trainer:
+    settings = config.model_dump(mode="json", exclude={"training"})
+    return Trainer(config.training, checkpoints, resume, model_settings=settings)
 
 
 def _make(
@@ -116,18 +123,15 @@ def _make(
     events: Events,
     split: Split,
     config: TinyConfig,
-    checkpoints: Path,
-    resume: bool,
+    trainer: Trainer,
+    started: float,
 ) -> dict[str, Any]:
     """Train, save and judge; returns the figures."""
-    started = time.perf_counter()
     tokenizer = train_tokenizer(documents.texts, config.vocab_size)
     stream = token_stream(tokenizer, documents.texts)
     seed_everything(config.training.seed)
     network = make_network(config, tokenizer)
     prepared = time.perf_counter()
-    settings = config.model_dump(mode="json", exclude={"training"})
-    trainer = Trainer(config.training, checkpoints, resume, model_settings=settings)
     heavy = answers_in(tokenizer, stream)
     blocks = TokenBlocks(stream, config.context, heavy, config.corpus.answer_weight)
     log = trainer.fit(NextTokenLoss(network), blocks)

@@ -187,11 +187,10 @@ def test_fingerprint_follows_the_weights(folder, tmp_path, model):
 # ---- what a user can get wrong ----
 
 
-@pytest.mark.parametrize("name", ["no-such/model", "./no/such/folder"])
-def test_no_such_model(monkeypatch, name):
+def test_no_such_model(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ArtifactError, match=rf"'{name}' cannot be loaded .*no such folder"):
-        HFLanguageModel(name, device="cpu")
+    with pytest.raises(ArtifactError, match=r"'no-such/model' cannot be loaded .*no such folder"):
+        HFLanguageModel("no-such/model", device="cpu")
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -230,6 +229,25 @@ def test_checkpoint_without_some_weights(folder, tmp_path):
 def test_arguments_out_of_range(folder):
     with pytest.raises(ConfigError, match="did you mean 'float32'"):
         HFLanguageModel(folder, device="cpu", dtype="float23")
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        ("cuda", "device is 'cuda', but this machine has 0 usable GPUs; use cpu"),
+        ("cuda:3", "'cuda:3', but this machine has 0 usable GPUs"),
+        ("gpu", "device is 'gpu'; expected cpu, cuda or cuda:NUMBER"),
+    ],
+)
+def test_a_device_that_is_not_there(folder, monkeypatch, device, sentence):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=sentence):
+        HFLanguageModel(folder, device=device)
+
+
+def test_a_path_that_is_not_there(tmp_path):
+    with pytest.raises(ArtifactError, match=r"there is no folder .*away to read a model from"):
+        HFLanguageModel(tmp_path / "away")
     with pytest.raises(ConfigError, match="token_budget is 0"):
         HFLanguageModel(folder, device="cpu", token_budget=0)
 
