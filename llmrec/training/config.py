@@ -22,8 +22,8 @@ class TrainingConfig(BaseModel):
     max_minutes: float | None = Field(
         None,
         gt=0,
-        description="No epoch begins after so many minutes of training; none sets no limit. What is "
-        "reached then depends on the machine.",
+        description="No epoch begins after so many minutes of training; none sets no limit. What "
+        "is reached then depends on the machine.",
     )
     batch_size: int = Field(256, ge=1, description="Rows per optimiser step, over all processes.")
     accumulation: int = Field(
