@@ -21,6 +21,8 @@ from llmrec.inference.request_keys import request_key
 from llmrec.inference.requests import Decoding, GenerateRequest
 from llmrec.inference.results import Generation
 from llmrec.inference.shards import write_shard
+from llmrec.signatures.records import SignatureSet
+from llmrec.signatures.store import SignatureStore
 from llmrec.testing.sized_llama import random_text
 
 Asked = Sequence[tuple[GenerateRequest, Generation]]
@@ -41,8 +43,19 @@ def cache_bytes(folder: Path, pairs: Asked) -> int:
     return path.stat().st_size
 
 
+def store_bytes(folder: Path, pairs: Asked) -> int:
+    """Size of a store of signatures, its description included."""
+    records = [found.signature for _, found in pairs if found.signature is not None]
+    SignatureStore(folder / "store").append(SignatureSet.of(records))
+    return sum(path.stat().st_size for path in (folder / "store").rglob("*") if path.is_file())
+
+
 # another store joins by a function from a folder and answered requests to bytes
-STORES: dict[str, Callable[[Path, Asked], int]] = {"shard": shard_bytes, "cache": cache_bytes}
+STORES: dict[str, Callable[[Path, Asked], int]] = {
+    "store": store_bytes,
+    "shard": shard_bytes,
+    "cache": cache_bytes,
+}
 
 
 def signature_bytes(model: Path, folder: Path, repeats: int, trial: bool, k: int = 20) -> Path:
@@ -54,7 +67,7 @@ def signature_bytes(model: Path, folder: Path, repeats: int, trial: bool, k: int
     seconds: list[float] = []
     for name, size_of in STORES.items():
         for label, stored in (("with_ids", pairs), ("without_ids", bare)):
-            for _ in range(repeats if name == "shard" else 1):
+            for _ in range(repeats if name == "store" else 1):
                 with tempfile.TemporaryDirectory() as place:
                     started = time.perf_counter()
                     size = size_of(Path(place), stored)

@@ -196,3 +196,16 @@ def test_a_prompt_with_half_of_a_surrogate_pair(cache):
 def test_a_batch_of_none(cache):
     with pytest.raises(ConfigError, match="save_every is 0"):
         CachedModel(Stub(), cache, save_every=0)
+
+
+def test_every_request_can_have_owners_of_its_own(cache):
+    asked = Stub()
+    owners = {"a": ["u1"], "b": ["u1", "u2"], "c": []}
+    model = CachedModel(asked, cache, owner=lambda request: owners[request.prompt])
+    answers = model.generate(requests_of("c", "b", "a", "b"))
+    assert [answer.text for answer in answers] == ["C", "B", "A", "B"]
+    assert asked.asked == [["c", "b", "a"]]
+    assert cache.forget("u2") == 1
+    assert cache.forget("u1") == 1
+    model.generate(requests_of("a", "b", "c"))
+    assert asked.asked[1:] == [["a", "b"]]
