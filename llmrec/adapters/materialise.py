@@ -88,7 +88,7 @@ def materialise(
     exact = rank is None or rank == config.adapter_rank
     tensors: dict[str, Tensor] = {}
     error = 0.0
-    for path, a, b in _factors(experts, weights):
+    for path, a, b in _factors(experts, weights, DTYPES[dtype]):
         if not exact:
             a, b, lost = truncate(a, b, rank or 1)
             error = max(error, lost)
@@ -147,12 +147,15 @@ def _target_names(experts: Experts) -> list[str]:
     return sorted(Counter(site.path.rpartition(".")[2] for site in experts.sites))
 
 
-def _factors(experts: Experts, weights: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Path and exact factors of every adapted layer, in float64 so that no sum loses digits."""
+def _factors(
+    experts: Experts, weights: Tensor, dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Path and exact factors of every adapted layer, summed in more digits than are written."""
     compose = experts.config.compose
-    exact = weights.double()
+    wide = torch.float64 if dtype in (torch.float64, torch.float32) else torch.float32
+    exact = weights.to(wide)
     for site in experts.sites:
-        a, b = (experts.tensors[f"{site.path}.lora_{x}"].double() for x in "AB")
+        a, b = (experts.tensors[f"{site.path}.lora_{x}"].to(wide) for x in "AB")
         own = None if compose == "shared" else exact[site.gate]
         yield site.path, *export_factors(compose, a, b, own)
 

@@ -138,6 +138,12 @@ class Priors:
         with self._database.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO members VALUES (?, ?)", rows)
 
+    def has(self, user: UserId) -> bool:
+        """Whether a profile or a group of the user is stored."""
+        query = "SELECT 1 FROM profiles WHERE user = ?1 UNION SELECT 1 FROM members WHERE user = ?1"
+        with self._database.connection() as connection:
+            return connection.execute(query, (user_key(user),)).fetchone() is not None
+
     def delete(self, connection: sqlite3.Connection, key: str) -> bool:
         """Remove a user's profile and membership in a transaction; whether there was one."""
         deleted = 0

@@ -27,7 +27,7 @@ class GateSource(Protocol):
         """What its weights belong to; a store made for something else refuses them."""
         ...
 
-    def user_gates(self, histories: Histories) -> npt.NDArray[np.float32]:
+    def gates(self, histories: Histories) -> npt.NDArray[np.float32]:
         """``[n, gates, blocks]`` for n histories, the same every time."""
         ...
 
@@ -78,7 +78,7 @@ def refresh(
     """
     if min_events < 0 or min_drift < 0:
         raise ConfigError("min_events and min_drift must be 0 or more.")
-    gates_of = source.user_gates if isinstance(source, GateSource) else source
+    gates_of = source.gates if isinstance(source, GateSource) else source
     if isinstance(source, GateSource):
         store.bundle.require(source.bundle)
     users = histories.user_ids.to_list()

@@ -1,20 +1,30 @@
-"""``llmrec adapters``: what a store holds, one user's adapter as files, and forgetting a user."""
+"""``llmrec adapters``: what a store holds, one user's adapter as files, new gates, forgetting."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmrec.cli.adapters_serving import serve, token
+from llmrec.cli.adapters_users import (
+    NumberOption,
+    StoreArgument,
+    UserArgument,
+    known_user,
+    open_store,
+    user_id,
+)
 from llmrec.cli.terminal import JsonOption, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
+    from llmrec.adapters.refresh import Refreshed
     from llmrec.adapters.store import AdapterStore
-    from llmrec.adapters.user_keys import UserId
 
-app = typer.Typer(rich_markup_mode=None, help="List, export, verify and forget users' adapters.")
-
-StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
-UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+app = typer.Typer(
+    rich_markup_mode=None, help="List, export, verify, refresh, serve and forget users' adapters."
+)
+app.command()(serve)
+app.command()(token)
 
 
 @app.command("list")
@@ -23,17 +33,24 @@ def list_command(
     limit: Annotated[int, typer.Option(min=0, help="Most users to list.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a store was made for, how full it is, and its first users."""
-    opened = _open(store)
+    """Show what a store was made for, how healthy and how full it is, and its first users."""
+    from llmrec.adapters.diagnostics import diagnose
+
+    opened = open_store(store)
     fields = ("user", "version", "source", "time", "centroid")
     rows = [{name: getattr(row, name) for name in fields} for row in opened.gates.rows(limit)]
-    facts = {**opened.stats(), "bundle": opened.bundle.to_dict()}
+    facts = {**diagnose(opened), "bundle": opened.bundle.to_dict()}
     if as_json:
         print_json({**facts, "listed": rows})
         return
     print(f"{facts['users']:,} users, {facts['adapters']:,} adapters on disk, ", end="")
     print(f"{facts['adapter_bytes']:,} of {facts['byte_budget']:,} bytes")
     print(f"made for {', '.join(f'{k} {v}' for k, v in opened.bundle.to_dict().items() if v)}")
+    for name in ("bytes_per_user", "gate_entropy", "gate_variance", "expert_cosine"):
+        if facts[name] is not None:
+            print(f"{name.replace('_', ' ')}: {facts[name]:.4g}")
+    for warning in facts["warnings"]:
+        print(f"warning: {warning}")
     header = ("user", "version", "source", "written", "cluster")
     print_table(
         header,
@@ -52,12 +69,13 @@ def export(
     output: Annotated[Path, typer.Option(help="Folder for the adapter, in peft's layout.")],
     rank: Annotated[int | None, typer.Option(min=1, help="Rank; default is the exact one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float64, float32, float16, bfloat16.")] = None,
+    number: NumberOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write one user's adapter to a folder that peft and vLLM load."""
-    opened = _open(store)
-    progress(f"materialising the adapter of {user}")
-    made = opened.export(_user(opened, user), output, rank, dtype)
+    opened = open_store(store)
+    progress(f"materialising the adapter of {printable(user)}")
+    made = opened.export(known_user(opened, user, number), output, rank, dtype)
     if as_json:
         print_json({"folder": output, "rank": made.rank, "error": made.error})
     else:
@@ -67,56 +85,142 @@ def export(
 @app.command()
 def verify(
     store: StoreArgument,
-    user: UserArgument,
+    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="The user's id.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model; default is the one the store names.")
     ] = None,
     dtype: Annotated[
         list[str] | None, typer.Option(help="Arithmetic to compare in; may be repeated.")
     ] = None,
+    number: NumberOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a user's exported adapter with the model it comes from; exit status 1 if unlike."""
-    import tempfile
-    from dataclasses import asdict
+    """Read all files of a store against their hashes; with USER, compare model and adapter.
 
-    import torch
-
-    from llmrec.adapters.verify import verify_export
-    from llmrec.inference.hf_loading import load_model
-
-    opened = _open(store)
-    known = _user(opened, user)
-    name = base or opened.experts.base.name
-    progress(f"loading {name}")
-    model, _ = load_model(name, None, "float32")
-    found = []
-    for kind in dtype or ["float32"]:
-        with tempfile.TemporaryDirectory() as folder:
-            opened.export(known, Path(folder) / "adapter", dtype=kind)
-            row = opened.gate(known)
-            assert row is not None
-            gate = torch.from_numpy(row.gate)
-            found.append(verify_export(model, opened.experts, gate, Path(folder) / "adapter", kind))
+    Exit status 1 where something differs. Damaged files are removed and made again when asked for.
+    """
+    opened = open_store(store)
+    damaged = opened.files.damaged()
+    found = [] if user is None else _compared(opened, user, base, dtype or ["float32"], number)
     if as_json:
-        print_json([{**asdict(each), "equal": each.equal} for each in found])
+        print_json({"adapters": len(opened.files.names()), "damaged": damaged, "compared": found})
     else:
-        print_table(
-            ("dtype", "largest difference", "allowed", "equal"),
-            [(e.dtype, f"{e.largest:.3g}", e.tolerance, "yes" if e.equal else "NO") for e in found],
-        )
-    raise typer.Exit(0 if all(each.equal for each in found) else 1)
+        print(f"{len(opened.files.names()):,} adapters are whole, {len(damaged)} were damaged")
+        if found:
+            print_table(
+                ("dtype", "largest difference", "allowed", "equal"),
+                [
+                    (
+                        e["dtype"],
+                        f"{e['largest']:.3g}",
+                        e["tolerance"],
+                        "yes" if e["equal"] else "NO",
+                    )
+                    for e in found
+                ],
+            )
+    raise typer.Exit(0 if not damaged and all(each["equal"] for each in found) else 1)
 
 
 @app.command()
-def forget(store: StoreArgument, user: UserArgument, as_json: JsonOption = False) -> None:
-    """Remove a user's gate and adapters, and rewrite the store's file."""
-    opened = _open(store)
-    found = opened.forget(_user(opened, user, needed=False))
+def refresh(
+    store: StoreArgument,
+    run: Annotated[Path | None, typer.Option(help="A run whose model gives gates.")] = None,
+    events: Annotated[Path | None, typer.Option(help="New events; needs --run.")] = None,
+    states: Annotated[
+        Path | None,
+        typer.Option(help="A table user_id, state, [events] in place of --run and --events."),
+    ] = None,
+    source: Annotated[str, typer.Option(help="Written beside the gates.")] = "refresh",
+    min_events: Annotated[int, typer.Option(min=0, help="Leave users with fewer as they are.")] = 1,
+    min_drift: Annotated[
+        float, typer.Option(min=0, help="Replace a gate only if a weight moves further.")
+    ] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute new gates from new events, or from states of users; no training."""
+    from dataclasses import asdict
+
+    from llmrec.errors import ConfigError
+
+    if (run is None) == (states is None) or (run is None) != (events is None):
+        raise ConfigError("give --run with --events, or --states.")
+    opened = open_store(store)
+    if states is not None:
+        from llmrec.adapters.states_files import read_states
+
+        given = read_states(states)
+        opened.put_states(given.users, given.states, source, given.events)
+        print_json({"written": len(given.users)}) if as_json else print(
+            f"{len(given.users):,} gates written"
+        )
+        return
+    assert run is not None
+    assert events is not None
+    done, left_out = _from_run(opened, run, events, source, min_events, min_drift)
+    if as_json:
+        print_json({**asdict(done), "events_of_unknown_items": left_out})
+        return
+    print(f"{done.new:,} new users, {done.updated:,} updated, {done.unchanged:,} unchanged")
+    if left_out:
+        print(f"{left_out:,} events of items that the model does not know were left out")
+
+
+@app.command()
+def rollback(
+    store: StoreArgument,
+    user: UserArgument,
+    version: Annotated[int | None, typer.Option(help="Which; none lists those kept.")] = None,
+    number: NumberOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve an earlier gate of a user again, or list the versions that are kept."""
+    opened = open_store(store)
+    who = known_user(opened, user, number)
+    if version is not None:
+        opened.gates.rollback(who, version)
+    rows = [(r.version, r.source, r.time) for r in opened.gates.versions(who)]
+    if as_json:
+        names = ("version", "source", "time")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        print_table(("version", "source", "written"), [(v, printable(s), t) for v, s, t in rows])
+
+
+@app.command()
+def limit(
+    store: StoreArgument,
+    byte_budget: Annotated[int | None, typer.Option(min=1, help="Most bytes on disk.")] = None,
+    ttl: Annotated[
+        float | None, typer.Option(min=0, help="Seconds an unused adapter stays; 0: any time.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change how much and how long adapters are kept on disk, and evict what is beyond that."""
+    opened = open_store(store)
+    opened.limit(byte_budget=byte_budget, ttl=ttl)
+    facts = {"byte_budget": opened.settings.byte_budget, "ttl": opened.settings.ttl}
+    facts |= {name: opened.stats()[name] for name in ("adapters", "adapter_bytes")}
+    if as_json:
+        print_json(facts)
+    else:
+        print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items()))
+
+
+@app.command()
+def forget(
+    store: StoreArgument,
+    user: UserArgument,
+    number: NumberOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a user's gates and adapters, and rewrite the store's file."""
+    opened = open_store(store)
+    found = opened.forget(user_id(opened, user, number))
     if as_json:
         print_json({"known": found.known, "removed": found.removed, "in_use": found.in_use})
         return
-    what = "gate removed" if found.known else "there was no gate"
+    what = "gate removed" if found.known else "nothing was stored"
     print(f"{printable(user)}: {what}, {len(found.removed)} adapters deleted")
     if found.in_use:
         print(f"tell the engine to unload: {', '.join(found.in_use)}")
@@ -126,23 +230,50 @@ def forget(store: StoreArgument, user: UserArgument, as_json: JsonOption = False
     )
 
 
-def _open(folder: Path) -> "AdapterStore":
-    from llmrec.adapters.store import AdapterStore
+def _compared(
+    opened: "AdapterStore", user: str, base: str | None, dtypes: list[str], number: bool
+) -> list[dict[str, Any]]:
+    import tempfile
+    from dataclasses import asdict
 
-    return AdapterStore(folder)
+    import torch
+
+    from llmrec.adapters.verify import verify_export
+    from llmrec.inference.hf_loading import load_model
+
+    row = opened.gate(known_user(opened, user, number))
+    assert row is not None
+    name = base or opened.experts.base.name
+    progress(f"loading {name}")
+    model, _ = load_model(name, None, "float32")
+    found = []
+    for kind in dtypes:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "adapter"
+            opened.export(row.user, place, dtype=kind)
+            gate = torch.from_numpy(row.gate)
+            each = verify_export(model, opened.experts, gate, place, kind)
+        found.append({**asdict(each), "equal": each.equal})
+    return found
 
 
-def _user(store: "AdapterStore", text: str, needed: bool = True) -> "UserId":
-    """The id as the store holds it: a text, or a whole number written as one."""
-    from llmrec.errors import UnknownIdError
+def _from_run(
+    opened: "AdapterStore", run: Path, events: Path, source: str, min_events: int, min_drift: float
+) -> tuple["Refreshed", int]:
+    from llmrec.adapters.refresh import GateSource
+    from llmrec.adapters.refresh import refresh as refresh_store
+    from llmrec.errors import ConfigError
+    from llmrec.runs.loading import load
+    from llmrec.runs.new_events import with_new_events
 
-    number = text.removeprefix("-")
-    candidates: list[UserId] = [text]
-    if number.isascii() and number.isdigit():
-        candidates.append(int(text))
-    for candidate in candidates:
-        if store.gate(candidate) is not None:
-            return candidate
-    if needed:
-        raise UnknownIdError(f"the store has no gate of user {text!r}; 'adapters list' names some.")
-    return candidates[-1]
+    model = load(run)
+    if not isinstance(model, GateSource):
+        raise ConfigError(
+            f"{run} holds a model {model.name!r}, which gives no gates; name a RecLoRA run."
+        )
+    progress("reading events")
+    histories, left_out = with_new_events(model, events)
+    done = refresh_store(
+        opened, model, histories, name=source, min_events=min_events, min_drift=min_drift
+    )
+    return done, left_out

@@ -20,19 +20,32 @@ def forget(
         list[Path] | None,
         typer.Option("--profiles", help="A folder of user profiles; may be given again."),
     ] = None,
+    adapters: Annotated[
+        list[Path] | None,
+        typer.Option("--adapters", help="An adapter store; may be given again."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove USER from caches and profiles; exit status 1 where one of them could not be done."""
+    """Remove USER from caches, profiles and adapters; exit status 1 where one could not be done."""
     from dataclasses import asdict
 
     from llmrec.errors import ConfigError
-    from llmrec.runs.forgetting import CacheStore, ProfileStore, Store, forget_user, what_stays
+    from llmrec.runs.forgetting import (
+        AdaptersOfUsers,
+        CacheStore,
+        ProfileStore,
+        Store,
+        forget_user,
+        what_stays,
+    )
 
     stores: list[Store] = [CacheStore(path) for path in cache or []]
     stores += [ProfileStore(path) for path in profiles or []]
+    stores += [AdaptersOfUsers(path) for path in adapters or []]
     if not stores:
         raise ConfigError(
-            "say where to look: --cache FILE for cached answers, --profiles FOLDER for profiles."
+            "say where to look: --cache FILE for cached answers, --profiles FOLDER for profiles, "
+            "--adapters STORE for adapters."
         )
     found, stays = forget_user(user, stores), what_stays()
     if as_json:

@@ -87,6 +87,40 @@ class ProfileStore:
 
 
 @dataclass(frozen=True)
+class AdaptersOfUsers:
+    """Gates and adapters of users.
+
+    Attributes:
+        folder: An :class:`~llmrec.adapters.store.AdapterStore`.
+    """
+
+    folder: Path
+    unit = "gates and adapters"
+
+    @property
+    def name(self) -> str:
+        """See :class:`Store`."""
+        return f"adapter store {self.folder}"
+
+    def forget(self, user: str) -> int:
+        """See :class:`Store`; of a text of digits, the whole number is forgotten, too.
+
+        Raises:
+            ArtifactError: It is no such store.
+            StorageError: It is busy, or there is no room to rewrite it.
+        """
+        from llmrec.adapters.store import AdapterStore
+
+        store = AdapterStore(self.folder)
+        digits = user.removeprefix("-")
+        users: list[str | int] = [user]
+        if digits.isascii() and digits.isdigit():
+            users.append(int(user))
+        found = [store.forget(each) for each in users]
+        return sum(each.known + len(each.removed) for each in found)
+
+
+@dataclass(frozen=True)
 class Forgotten:
     """What came of one store.
 
@@ -128,5 +162,6 @@ def what_stays() -> list[str]:
         f"from the data and train again{here}.",
         "Vectors and neighbours cached from profiles stay in LLMREC_HOME; they hold no text, and "
         "deleting them costs time only.",
-        "Runs, adapters and files elsewhere are not looked at.",
+        "Runs and files elsewhere are not looked at, and adapters that an engine has loaded stay "
+        "with it until it is told to unload them.",
     ]

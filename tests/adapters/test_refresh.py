@@ -27,7 +27,7 @@ class Model:
     def __init__(self, bundle):
         self.bundle = bundle
 
-    def user_gates(self, given):
+    def gates(self, given):
         return by_share(given)
 
 

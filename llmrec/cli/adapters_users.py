@@ -1,0 +1,63 @@
+"""Arguments that the verbs about adapters share: the store, and a user as people write one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llmrec.adapters.store import AdapterStore
+    from llmrec.adapters.user_keys import UserId
+
+StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+NumberOption = Annotated[
+    bool, typer.Option("--number", help="The id is a whole number and not a text of digits.")
+]
+
+
+def open_store(folder: Path) -> "AdapterStore":
+    """The store; torch is imported only now."""
+    from llmrec.adapters.store import AdapterStore
+
+    return AdapterStore(folder)
+
+
+def user_id(store: "AdapterStore", text: str, number: bool) -> "UserId":
+    """The id as the store holds it: a text, or a whole number written as one.
+
+    Raises:
+        ConfigError: Both are known, or ``number`` was said of something else.
+    """
+    from llmrec.errors import ConfigError
+
+    is_number = text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()
+    if number and not is_number:
+        raise ConfigError(f"user {text!r} is not a whole number; leave --number out.")
+    if number:
+        return int(text)
+    known = [who for who in ((text, int(text)) if is_number else (text,)) if _knows(store, who)]
+    if len(known) > 1:
+        raise ConfigError(
+            f"the store knows a user {text!r} and a user {int(text)}; say --number for the second, "
+            "or use Python for the first."
+        )
+    return known[0] if known else text
+
+
+def _knows(store: "AdapterStore", user: "UserId") -> bool:
+    return store.gate(user) is not None or store.priors.has(user)
+
+
+def known_user(store: "AdapterStore", text: str, number: bool) -> "UserId":
+    """As :func:`user_id`, for a user with a gate.
+
+    Raises:
+        UnknownIdError: There is none.
+    """
+    from llmrec.errors import UnknownIdError
+
+    found = user_id(store, text, number)
+    if store.gate(found) is None:
+        raise UnknownIdError(f"the store has no gate of user {text!r}; 'adapters list' names some.")
+    return found

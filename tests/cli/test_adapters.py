@@ -1,0 +1,235 @@
+"""``llmrec adapters`` on a small store."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+
+from small_gated import base_model
+from small_store import draw, experts
+
+from llmrec.adapters.access import Tokens
+from llmrec.adapters.store import AdapterStore
+from llmrec.testing.sized_llama import character_tokenizer
+
+KEY = "k" * 40
+
+
+@pytest.fixture
+def opened(tmp_path):
+    store = AdapterStore.create(tmp_path / "store", experts(), gate_dtype="float32")
+    store.put(["ann", "bob", 5], draw(3))
+    return store
+
+
+def told(outcome):
+    assert outcome.status == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def test_list(llmrec_cli, opened):
+    opened.adapter("ann")
+    found = told(llmrec_cli("adapters", "list", opened.folder, "--limit", 2, "--json"))
+    assert [row["user"] for row in found["listed"]] == ["ann", "bob"]
+    assert (found["users"], found["adapters"], found["warnings"]) == (3, 1, [])
+    assert found["bundle"]["experts"] == opened.experts.fingerprint
+    shown = llmrec_cli("adapters", "list", opened.folder).out
+    assert "3 users, 1 adapters on disk" in shown
+    assert "gate entropy" in shown
+    opened.put(["\u202eevil"], draw(1))  # would turn the line around
+    assert "\u202e" not in llmrec_cli("adapters", "list", opened.folder).out
+
+
+def test_export_is_what_peft_reads(llmrec_cli, opened, tmp_path):
+    from peft import PeftModel
+
+    folder = tmp_path / "ann"
+    words = ("adapters", "export", opened.folder, "ann", "--output", folder)
+    assert told(llmrec_cli(*words, "--json"))["rank"] == 3
+    assert PeftModel.from_pretrained(base_model(), str(folder)).peft_config["default"].r == 3
+    assert "rank 2, relative error 0." in llmrec_cli(*words, "--rank", 2).out
+    outcome = llmrec_cli(*words, "--rank", 9)
+    assert (outcome.status, "between 1 and the exact 3" in outcome.err) == (2, True)
+
+
+def test_verify_compares_and_reads_all_files(llmrec_cli, opened, tmp_path):
+    base_model().save_pretrained(tmp_path / "base")
+    character_tokenizer(8).save_pretrained(str(tmp_path / "base"))
+    words = ("adapters", "verify", opened.folder, "ann", "--base", tmp_path / "base", "--json")
+    found = told(llmrec_cli(*words, "--dtype", "float64", "--dtype", "float32"))
+    by_dtype = {each["dtype"]: each for each in found["compared"]}
+    assert by_dtype["float64"]["largest"] <= 1e-9
+    assert by_dtype["float32"]["largest"] <= 1e-4
+    adapter = opened.adapter("ann")
+    weights = adapter.path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    outcome = llmrec_cli("adapters", "verify", opened.folder)
+    assert (outcome.status, "0 adapters are whole, 1 were damaged" in outcome.out) == (1, True)
+    assert llmrec_cli("adapters", "verify", opened.folder).status == 0
+    base_model(seed=8).save_pretrained(tmp_path / "base")
+    outcome = llmrec_cli(*words)
+    assert (outcome.status, "trained on the base model" in outcome.err) == (2, True)
+
+
+def test_refresh_from_states(llmrec_cli, opened, tmp_path):
+    states = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
+    table = pl.DataFrame({"user_id": ["ann", "new"], "state": states.tolist()})
+    table.write_parquet(tmp_path / "states.parquet")
+    words = ("adapters", "refresh", opened.folder, "--states")
+    found = told(llmrec_cli(*words, tmp_path / "states.parquet", "--source", "night", "--json"))
+    assert found == {"written": 2}
+    row = AdapterStore(opened.folder).gate("ann")
+    assert (row.version, row.source) == (2, "night")
+    np.testing.assert_allclose(row.gate, opened.weights_of(states)[0], atol=1e-6)
+    wide = pl.DataFrame({"user_id": ["ann"], "state": [[0.0] * 7]})
+    wide.write_parquet(tmp_path / "wide.parquet")
+    pl.DataFrame({"user_id": ["a", "b"], "state": [[0.0], [0.0, 1.0]]}).write_parquet(
+        tmp_path / "ragged.parquet"
+    )
+    pl.DataFrame({"user": ["a"]}).write_parquet(tmp_path / "columns.parquet")
+    (tmp_path / "half.parquet").write_bytes(b"PAR1 half")
+    for name, why in (
+        ("wide", "are they of another CTR model"),
+        ("ragged", "not lists of one width"),
+        ("columns", "has no column 'user_id'"),
+        ("half", "cannot be read"),
+        ("missing", "cannot be read"),
+    ):
+        outcome = llmrec_cli(*words, tmp_path / f"{name}.parquet")
+        assert (outcome.status, why in outcome.err) == (2, True), outcome.err
+    outcome = llmrec_cli(*words, tmp_path / "states.csv")
+    assert (outcome.status, "must be one of .parquet" in outcome.err) == (2, True)
+    assert AdapterStore(opened.folder).gate("ann").version == 2
+
+
+def test_refresh_from_a_run_that_gives_no_gates(llmrec_cli, opened, small_run, tmp_path):
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n1,1,5\n")
+    words = ("adapters", "refresh", opened.folder, "--run", small_run)
+    outcome = llmrec_cli(*words, "--events", tmp_path / "events.csv")
+    assert (outcome.status, "gives no gates; name a RecLoRA run" in outcome.err) == (2, True)
+    outcome = llmrec_cli(*words)
+    assert (outcome.status, "give --run with --events, or --states" in outcome.err) == (2, True)
+
+
+def test_refresh_from_a_run(llmrec_cli, opened, small_run, tmp_path, monkeypatch):
+    import llmrec
+    from llmrec.runs import loading
+
+    model = llmrec.load(small_run)
+    known = model.known_histories
+    user, items = known.user_ids[0], model.vocabulary.ids.to_list()
+    seen = []
+
+    def gates(histories):
+        seen.append(histories)
+        return np.broadcast_to(draw(1)[0], (len(histories), 4, 4))
+
+    model.bundle, model.gates = opened.bundle, gates
+    monkeypatch.setattr(loading, "load", lambda path: model)
+    (tmp_path / "events.csv").write_text(
+        f"user_id,item_id,timestamp,rating\n{user},{items[0]},9999999999,5\n"
+        f"99999,{items[1]},9999999998,5\n99999,88888,9999999999,5\n"
+    )
+    words = ("--run", small_run, "--events", tmp_path / "events.csv", "--json")
+    found = told(llmrec_cli("adapters", "refresh", opened.folder, *words))
+    assert found == {"new": 2, "updated": 0, "unchanged": 0, "events_of_unknown_items": 1}
+    (histories,) = seen
+    rows = dict(zip(histories.user_ids.to_list(), range(2), strict=True))
+    expected = [*known[0].tolist(), model.vocabulary.encode(pl.Series([items[0]]))[0]]
+    assert histories[rows[user]].tolist() == expected
+    assert len(histories[rows[99999]]) == 1
+
+
+def test_rollback(llmrec_cli, opened):
+    opened.put(["ann"], draw(1, 5), "monday")
+    rows = told(llmrec_cli("adapters", "rollback", opened.folder, "ann", "--json"))
+    assert [row["version"] for row in rows] == [2, 1]
+    llmrec_cli("adapters", "rollback", opened.folder, "ann", "--version", 1)
+    np.testing.assert_array_equal(opened.gate("ann").gate, draw(3)[0])
+    outcome = llmrec_cli("adapters", "rollback", opened.folder, "ann", "--version", 9)
+    assert (outcome.status, "is not kept; there are 3, 2, 1" in outcome.err) == (2, True)
+
+
+def test_limit(llmrec_cli, opened):
+    opened.adapter("ann")
+    words = ("adapters", "limit", opened.folder, "--byte-budget", 10, "--ttl", 60)
+    found = told(llmrec_cli(*words, "--json"))
+    assert found == {"byte_budget": 10, "ttl": 60.0, "adapters": 0, "adapter_bytes": 0}
+    assert "ttl None" in llmrec_cli("adapters", "limit", opened.folder, "--ttl", 0).out
+
+
+def test_forget(llmrec_cli, opened):
+    name = opened.adapter("ann", lease=600).name
+    shown = llmrec_cli("adapters", "forget", opened.folder, "ann").out
+    assert "gate removed, 1 adapters deleted" in shown
+    assert f"tell the engine to unload: {name}" in shown
+    assert "not removable" in shown
+    found = told(llmrec_cli("adapters", "forget", opened.folder, "ann", "--json"))
+    assert found == {"known": False, "removed": [], "in_use": []}
+    assert told(llmrec_cli("adapters", "forget", opened.folder, "5", "--json"))["known"]
+    outcome = told(llmrec_cli("forget", "bob", "--adapters", opened.folder, "--json"))
+    assert outcome["removed"][0]["removed"] == 1
+    assert len(opened.gates) == 0
+
+
+def test_a_number_and_its_text_are_told_apart(llmrec_cli, opened):
+    opened.put(["5"], draw(1))
+    outcome = llmrec_cli("adapters", "forget", opened.folder, "5")
+    assert (outcome.status, "say --number for the second" in outcome.err) == (2, True)
+    assert told(llmrec_cli("adapters", "forget", opened.folder, "5", "--number", "--json"))["known"]
+    assert opened.gate("5") is not None
+    outcome = llmrec_cli("adapters", "forget", opened.folder, "ann", "--number")
+    assert (outcome.status, "is not a whole number" in outcome.err) == (2, True)
+
+
+def test_token(llmrec_cli, opened, monkeypatch):
+    monkeypatch.delenv("LLMREC_ADAPTER_KEY", raising=False)
+    words = ("adapters", "token", opened.folder)
+    outcome = llmrec_cli(*words, "ann")
+    assert (outcome.status, "set LLMREC_ADAPTER_KEY" in outcome.err) == (2, True)
+    monkeypatch.setenv("LLMREC_ADAPTER_KEY", KEY)
+    assert Tokens(KEY).holder(llmrec_cli(*words, "ann").out.strip()).user == "ann"
+    assert Tokens(KEY).holder(told(llmrec_cli(*words, "5", "--json"))["token"]).user == 5
+    assert Tokens(KEY).holder(llmrec_cli(*words, "--operator").out.strip()).user is None
+    for more in ((), ("ann", "--operator")):
+        outcome = llmrec_cli(*words, *more)
+        assert (outcome.status, "name a user, or say --operator" in outcome.err) == (2, True)
+
+
+def test_serve_checks_and_then_starts_vllm(llmrec_cli, opened, tmp_path, monkeypatch):
+    base_model().save_pretrained(tmp_path / "base")
+    monkeypatch.setenv("LLMREC_ADAPTER_KEY", KEY)
+    started = []
+    monkeypatch.setattr("llmrec.adapters.vllm_server.serve", lambda *given: started.append(given))
+    words = ("adapters", "serve", opened.folder, tmp_path / "base", "--port", 81)
+    assert llmrec_cli(*words, "--", "--dtype", "float32").status == 0
+    ((command, environment),) = started
+    assert command[-2:] == ["--dtype", "float32"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert environment["LLMREC_ADAPTER_STORE"] == os.path.abspath(opened.folder)
+    for more, why in (
+        (("--host", "0.0.0.0"), "can be reached by others"),
+        (("--", "--middleware", "x"), "is set by this command"),
+    ):
+        outcome = llmrec_cli(*words, *more)
+        assert (outcome.status, why in outcome.err) == (2, True)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("verb", ["list", "verify", "limit"])
+def test_a_folder_that_is_no_store(llmrec_cli, tmp_path, verb):
+    outcome = llmrec_cli("adapters", verb, tmp_path)
+    assert (outcome.status, "is not an adapter store" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["export", "rollback", "verify"])
+def test_an_unknown_user(llmrec_cli, opened, tmp_path, verb):
+    more = ("--output", tmp_path / "x") if verb == "export" else ()
+    outcome = llmrec_cli("adapters", verb, opened.folder, "nobody", *more)
+    assert (outcome.status, "no gate of user 'nobody'" in outcome.err) == (2, True)
