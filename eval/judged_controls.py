@@ -14,7 +14,9 @@ A variant is a list of overrides, or a mapping: ``recipe`` (another one than the
 variant), ``of`` and ``output`` (no training: another output of that variant's runs), ``oracle``.
 A RecLoRA run has the outputs ``score``, ``base`` (the base model without adapters), ``ctr`` (its
 CTR model alone), ``both`` (mean log-odds of RecLoRA and that) and ``swapped`` (gates of somebody
-else at serving time only).
+else at serving time only). With a ``grid`` of overrides the first seed is trained with each, and
+the one that is best on validation is taken for all seeds; ``grid_of`` takes over what was best for
+another variant.
 """
 
 import argparse
@@ -27,14 +29,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from judged_plan import Choice, Plan, folder_of, read_plan
+from judged_plan import Choice, Plan, folder_of, grid_file, read_plan, settled
 from judged_tables import ABOUT, record
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import LabelledCases, Split
 from llmrec.errors import LlmrecError
 from llmrec.runs.environment import hardware
-from llmrec.storage import atomic_directory
+from llmrec.runs.recipe import Recipe
+from llmrec.storage import atomic_directory, write_json
 
 Scores = npt.NDArray[np.float64]
 
@@ -69,62 +72,100 @@ def train_missing(
     chosen = [c for c in plan.choices.values() if c.trains and (not only or c.name in only)]
     split = plan.task.split(load_dataset(plan.task.dataset))
     wanted = [(seed, choice) for seed in plan.seeds for choice in chosen]
-    known: dict[str, Any] = {}
+    trainer = Runs(plan, split, parts)
     for seed, choice in wanted[number - 1 :: of]:
+        source = plan.searched(choice)
+        if source is not None and not grid_file(runs, source.name).is_file():
+            search(trainer, source, runs)
         folder = folder_of(runs, choice.name, seed)
         if not (folder / ABOUT).is_file():
-            about = train_one(plan, choice, seed, split, folder, parts, known)
-            print(f"{choice.name}, seed {seed}: {about['log'][-1]}", flush=True)
+            trainer.train(choice, seed, folder, settled(plan, choice, runs))
 
 
-def train_one(
-    plan: Plan,
-    choice: Choice,
-    seed: int,
-    split: Split,
-    folder: Path,
-    parts: tuple[str, ...],
-    known: dict[str, Any],
-) -> dict[str, Any]:
-    """Train one run and keep its scores; ``known`` are CTR models that other runs have fitted."""
-    import torch
-
-    recipe = plan.recipe_of(choice)
-    wanted = {"score", *(c.output for c in plan.choices.values() if c.of == choice.name)}
-    torch.set_num_threads(recipe.threads or torch.get_num_threads())
-    started = time.perf_counter()
-    checkpoints = folder.with_name(f"{folder.name}.checkpoints")
-    model: Any = recipe.make_model(seed, checkpoints, False)
-    model.use_catalog(split.dataset.catalog).use_judged(split.labelled_cases("valid"))
-    about_ctr = repr(
-        (seed, recipe.model.settings.get("ctr"), recipe.model.settings.get("ctr_share"))
-    )
-    if about_ctr in known and model.name == "reclora":
-        model.use_ctr(known[about_ctr])
-    model.fit(split.train_histories(), split.cases("valid"))
-    if model.name == "reclora":
-        known[about_ctr] = model.ctr
-    trained = time.perf_counter()
-    shutil.rmtree(checkpoints, ignore_errors=True)  # only the scores are kept
-    scores = {part: outputs(model, split.labelled_cases(part), wanted) for part in parts}  # type: ignore[arg-type]
-    about = {
-        "recipe": recipe.as_dict(),
-        "variant": choice.name,
-        "overrides": list(choice.overrides),
-        "seed": seed,
-        "seconds": round(trained - started, 1),
-        "scoring_seconds": round(time.perf_counter() - trained, 1),
-        "seen": [vars(origin) for origin in model.seen],
-        "hardware": hardware(),
-        "details": model.details,
-        "log": model.log,
+def search(trainer: "Runs", choice: Choice, runs: Path) -> None:
+    """Train the first seed with every value of a grid; the best on validation becomes the run."""
+    seed = trainer.plan.seeds[0]
+    target = folder_of(runs, choice.name, seed)
+    tried = {
+        value: trainer.train(choice, seed, target.with_name(f"tried-{place}"), (value,))
+        for place, value in enumerate(choice.grid)
     }
+    metric = trainer.plan.recipe_of(choice).training["metric"]
+    found = {value: best_validation(about, metric) for value, about in tried.items()}
+    best = max(found, key=lambda value: found[value])
+    for place, value in enumerate(choice.grid):
+        folder = target.with_name(f"tried-{place}")
+        if value == best:
+            folder.rename(target)
+        else:
+            shutil.rmtree(folder)  # its test scores are never looked at
+    write_json(grid_file(runs, choice.name), {"chosen": best, "validation": found})
+
+
+def best_validation(about: dict[str, Any], metric: str) -> float:
+    return max(row["valid"][metric] for row in about["log"] if "valid" in row)
+
+
+class Runs:
+    """Trains runs of a plan and keeps their scores; CTR models are fitted once."""
+
+    def __init__(self, plan: Plan, split: Split, parts: tuple[str, ...]) -> None:
+        self.plan, self._split, self._parts = plan, split, parts
+        self._ctr: dict[str, Any] = {}
+
+    def train(
+        self, choice: Choice, seed: int, folder: Path, extra: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Train one run."""
+        import torch
+
+        recipe = self.plan.recipe_of(choice, extra)
+        torch.set_num_threads(recipe.threads or torch.get_num_threads())
+        started = time.perf_counter()
+        model = self._fitted(recipe, seed, folder.with_name(f"{folder.name}.checkpoints"))
+        trained = time.perf_counter()
+        wanted = {c.output for c in self.plan.choices.values() if c.of == choice.name}
+        scores = {
+            part: outputs(model, self._split.labelled_cases(part), {"score", *wanted})  # type: ignore[arg-type]
+            for part in self._parts
+        }
+        about = {
+            "recipe": recipe.as_dict(),
+            "variant": choice.name,
+            "overrides": [*choice.overrides, *extra],
+            "seed": seed,
+            "seconds": round(trained - started, 1),
+            "scoring_seconds": round(time.perf_counter() - trained, 1),
+            "seen": [vars(origin) for origin in model.seen],
+            "hardware": hardware(),
+            "details": model.details,
+            "log": model.log,
+        }
+        keep(folder, about, scores)
+        print(f"{choice.name} {extra}, seed {seed}: {about['log'][-1]}", flush=True)
+        return about
+
+    def _fitted(self, recipe: Recipe, seed: int, checkpoints: Path) -> Any:
+        split, settings = self._split, recipe.model.settings
+        model: Any = recipe.make_model(seed, checkpoints, False)
+        model.use_catalog(split.dataset.catalog).use_judged(split.labelled_cases("valid"))
+        stages = model.name == "reclora"
+        about_ctr = repr((seed, settings.get("ctr"), settings.get("ctr_share")))
+        if stages and about_ctr in self._ctr:
+            model.use_ctr(self._ctr[about_ctr])
+        model.fit(split.train_histories(), split.cases("valid"))
+        if stages:
+            self._ctr[about_ctr] = model.ctr
+        shutil.rmtree(checkpoints, ignore_errors=True)  # only the scores are kept
+        return model
+
+
+def keep(folder: Path, about: dict[str, Any], scores: dict[str, dict[str, Scores]]) -> None:
     with atomic_directory(folder, ABOUT) as temporary:
         for part, found in scores.items():
             for name, values in found.items():
                 np.save(temporary / f"{part}.{name}.npy", values.astype(np.float32))
         (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
-    return about
 
 
 def outputs(model: Any, cases: LabelledCases, wanted: set[str]) -> dict[str, Scores]:

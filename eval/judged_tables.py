@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from judged_plan import ROOT, Choice, Plan, folder_of
+from judged_plan import ROOT, Choice, Plan, folder_of, settled
 from record import committed_state
 
 from llmrec.data.histories import Histories, Origin
@@ -53,7 +53,7 @@ def record(plan: Plan, path: Path, runs: Path) -> list[Path]:
         if not choice.oracle
     }
     for name, found in abouts.items():
-        require_same_recipe(plan, plan.choices[plan.choices[name].of or name], found)
+        require_same_recipe(plan, plan.choices[plan.choices[name].of or name], found, runs)
     written = [
         write_table(plan, table, split, scores, abouts, commit, task) for table in plan.tables
     ]
@@ -77,8 +77,10 @@ def scores_of(
     )
 
 
-def require_same_recipe(plan: Plan, choice: Choice, abouts: list[dict[str, Any]]) -> None:
-    wanted = plan.recipe_of(choice).as_dict()
+def require_same_recipe(
+    plan: Plan, choice: Choice, abouts: list[dict[str, Any]], runs: Path
+) -> None:
+    wanted = plan.recipe_of(choice, settled(plan, choice, runs)).as_dict()
     for about in abouts:
         if {**about["recipe"], "seeds": None} != {**wanted, "seeds": None}:
             raise ArtifactError(f"{choice.name} was trained with other settings; train it again.")
@@ -110,7 +112,7 @@ def write_table(
     variants = [
         Variant(
             name=name,
-            overrides=choice.overrides,
+            overrides=overrides_of(choice, abouts),
             figure=figures[name]["test"],
             validation=figures[name]["valid"],
             difference=None
@@ -175,6 +177,13 @@ def two_sided(drawn: Scores) -> float:
     known = drawn[np.isfinite(drawn)]
     tail = min((known <= 0).mean(), (known >= 0).mean())
     return float(min(1.0, 2 * max(tail, 1 / max(known.size, 1))))
+
+
+def overrides_of(choice: Choice, abouts: dict[str, list[dict[str, Any]]]) -> tuple[str, ...]:
+    """What sets a variant apart, and what its grid has settled."""
+    if choice.trains:
+        return tuple(abouts[choice.name][0]["overrides"])
+    return choice.overrides
 
 
 def mean_seconds(abouts: list[dict[str, Any]]) -> float:
