@@ -42,6 +42,11 @@ class PackedRows:
             if members.size
         ]
 
+    def repeated(self, times: int) -> "PackedRows":
+        """The layout of these rows several times, one after another; on the CPU."""
+        lengths = np.diff(self.last.numpy(), prepend=-1)
+        return PackedRows(np.tile(lengths, times))
+
     def to(self, device: torch.device, non_blocking: bool = True) -> Self:
         """Move the index arrays to a device, in place."""
         self.positions = self.positions.to(device, non_blocking=non_blocking)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from llmrec.recommenders.sasrec.encoder import PackedRows
 from llmrec.recommenders.sasrec.windows import SequenceBatch, SequenceWindows
 from llmrec.recommenders.sra_cl.events import TrainingEvents
 from llmrec.recommenders.sra_cl.objective import Anchors, Drawn, Objective
@@ -20,11 +21,13 @@ class ContrastBatch:
         base: The batch.
         anchors: Positions that are contrasted.
         drawn: One entry per objective.
+        with_views: Layout of the batch's rows followed by those of all views; None without views.
     """
 
     base: SequenceBatch
     anchors: Anchors
     drawn: tuple[Drawn, ...]
+    with_views: PackedRows | None = None
 
     @property
     def n_targets(self) -> int:
@@ -37,7 +40,8 @@ class ContrastBatch:
             {name: value.to(device, non_blocking=True) for name, value in each.items()}
             for each in self.drawn
         )
-        return ContrastBatch(self.base.to(device), self.anchors.to(device), drawn)
+        layout = None if self.with_views is None else self.with_views.to(device)
+        return ContrastBatch(self.base.to(device), self.anchors.to(device), drawn, layout)
 
 
 class ContrastWindows:
@@ -70,7 +74,10 @@ class ContrastWindows:
         base = self._windows.batch(rows, generator)
         anchors = self._anchors(base, generator)
         drawn = tuple(each.draw(base, anchors, generator) for each in self._objectives)
-        return ContrastBatch(base, anchors, drawn)
+        made = zip(self._objectives, drawn, strict=True)
+        n_views = sum(len(each.views(what)) for each, what in made)
+        layout = base.rows.repeated(1 + n_views) if n_views else None
+        return ContrastBatch(base, anchors, drawn, layout)
 
     def _anchors(self, base: SequenceBatch, generator: np.random.Generator) -> Anchors:
         learn_at = base.learn_at.numpy()

@@ -4,9 +4,12 @@ SRA-CL, section 3.3: each event is replaced, with a given probability, by an ite
 from the neighbours of its text.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from llmrec.recommenders.sasrec.windows import SequenceBatch
 from llmrec.recommenders.sra_cl.contrast import Contrast
@@ -69,11 +72,14 @@ class IntraUser(Objective):
         views = [self._substitution(items, generator) for _ in range(self._views)]
         return {f"view_{number}": torch.from_numpy(view) for number, view in enumerate(views)}
 
+    def views(self, drawn: Drawn) -> Sequence[Tensor]:
+        """All of them."""
+        return list(drawn.values())
+
     def forward(self, step: Step, drawn: Drawn) -> Contrast:
         """Anchors against the same positions of a view."""
         encoded = [
-            step.encode(items, step.batch.rows).index_select(0, step.anchors.at)
-            for items in drawn.values()
+            step.encode_view(items).index_select(0, step.anchors.at) for items in drawn.values()
         ]
         first = encoded[0] if self._views > 1 else step.anchor_states
         return Contrast(first, encoded[-1], step.mask)

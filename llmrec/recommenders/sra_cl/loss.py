@@ -68,9 +68,9 @@ class ContrastiveLoss(nn.Module):
     def forward(self, batch: ContrastBatch) -> Tensor:
         """Summed loss of a batch: the mean contrastive losses count once per target."""
         base = batch.base
-        states = self.next_item.encoder(base.items, base.rows)
+        states, views = self._encode(batch)
         total = self.next_item.of_states(states, base)
-        total = total + base.n_targets * self._contrast(states, batch)
+        total = total + base.n_targets * self._contrast(states, views, batch)
         if self.bank is not None and self.training:
             self._fill(states, batch)
         return total
@@ -113,7 +113,20 @@ class ContrastiveLoss(nn.Module):
         first = min(each.first_epoch for each in active)
         return (epoch - first) % self._refresh_every == 0
 
-    def _contrast(self, states: Tensor, batch: ContrastBatch) -> Tensor:
+    def _encode(self, batch: ContrastBatch) -> tuple[Tensor, dict[int, Tensor]]:
+        """States of the batch, and of the views of active objectives, in one pass."""
+        encoder, base = self.next_item.encoder, batch.base
+        if batch.with_views is None or not self._active():  # all begin in the same epoch
+            return encoder(base.items, base.rows), {}
+        made = zip(self._objectives, batch.drawn, strict=True)
+        views = [view for objective, drawn in made for view in objective.views(drawn)]
+        states = encoder(torch.cat([base.items, *views]), batch.with_views)
+        own, *others = torch.split(states, len(base.items))
+        return own, {id(view): part for view, part in zip(views, others, strict=True)}
+
+    def _contrast(
+        self, states: Tensor, views: Mapping[int, Tensor], batch: ContrastBatch
+    ) -> Tensor:
         """The weighted sum of the active objectives' mean losses."""
         total = states.new_zeros(())
         active = self._active()
@@ -121,7 +134,7 @@ class ContrastiveLoss(nn.Module):
             # parameters of objectives that wait must still have a gradient for several processes
             return total + sum(p.sum() * 0 for p in self.objectives.parameters())
         mask = batch.anchors.alike() if self._mask_alike else None
-        step = Step(self.next_item.encoder, batch.base, states, batch.anchors, mask)
+        step = Step(self.next_item.encoder, batch.base, states, batch.anchors, mask, views)
         for number, objective in enumerate(self._objectives):
             if objective not in active:
                 continue

@@ -6,8 +6,8 @@ halves: ``draw`` makes its random choices from the step's own generator while th
 together, ``forward`` turns them into states.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class Step:
         states: ``[total, d]`` states of the batch's inputs, as the next-item loss used them.
         anchors: The chosen positions.
         mask: ``[n, n]`` bool pairs of anchors that are not negatives, or None.
+        views: States of the views that objectives announced, by the identity of their items.
     """
 
     encoder: SequenceEncoder
@@ -70,6 +71,7 @@ class Step:
     states: Tensor
     anchors: Anchors
     mask: Tensor | None
+    views: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
     def anchor_states(self) -> Tensor:
@@ -80,6 +82,11 @@ class Step:
         """``[total, d]`` states of other sequences, with gradient."""
         states: Tensor = self.encoder(items, rows)
         return states
+
+    def encode_view(self, items: Tensor) -> Tensor:
+        """``[total, d]`` states of the batch's rows with other items in them."""
+        known = self.views.get(id(items))
+        return self.encode(items, self.batch.rows) if known is None else known
 
     def mask_of(self, chosen: Tensor) -> Tensor | None:
         """The mask of a subset of the anchors, ``chosen`` their row numbers."""
@@ -118,6 +125,10 @@ class Objective(nn.Module):
     def draw(self, batch: SequenceBatch, anchors: Anchors, generator: np.random.Generator) -> Drawn:
         """Make this step's random choices; tensors that ``forward`` is given."""
         return {}
+
+    def views(self, drawn: Drawn) -> Sequence[Tensor]:
+        """Items of the views that ``forward`` will encode: they are encoded with the batch."""
+        return ()
 
     def forward(self, step: Step, drawn: Drawn) -> Contrast:
         """The pairs of this step."""
