@@ -148,8 +148,11 @@ def server(store: Path, base: Path, slots: int, key: str) -> Iterator[str]:
     command += [str(base), "--port", str(port), "--slots", str(slots), "--", "--dtype", "float32"]
     command += ["--enforce-eager", "--kv-cache-memory-bytes", str(2**29), "--max-num-seqs", "32"]
     environment = os.environ | {
-        KEY: key, "HF_HUB_OFFLINE": "1", "TORCHDYNAMO_DISABLE": "1", "VLLM_LOGGING_LEVEL": "WARNING",
-    }  # fmt: skip
+        KEY: key,
+        "HF_HUB_OFFLINE": "1",
+        "TORCHDYNAMO_DISABLE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
