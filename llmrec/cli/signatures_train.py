@@ -18,6 +18,8 @@ from llmrec.cli.signatures_options import (
 )
 from llmrec.cli.terminal import JsonOption, print_json, progress
 
+_BUDGET = 0.1
+
 
 def train(
     data: FilesArgument,
@@ -60,9 +62,9 @@ def train(
     from llmrec.cli.settings import nested_settings
     from llmrec.signatures.making import Rule, make_detector, make_scorer
 
-    rule = Rule(alpha, delta, false_alarms, precision, _costs(costs))
-    if alpha is None and false_alarms is None and precision is None and costs is None:
-        rule = Rule(0.1, delta)
+    others = (false_alarms, precision, _costs(costs))
+    budget = _BUDGET if alpha is None and others == (None, None, None) else alpha
+    rule = Rule(budget, delta, *others)
     signatures, bad = read_data(data, log_options(k, mode), group, labels, where)
     say_bad_lines(bad, len(signatures))
     task = "membership" if signatures.records[0].kind == "input" else "correctness"

@@ -28,7 +28,7 @@ METHODS = (LOS_NET, *BASELINES)
 
 @dataclass(frozen=True)
 class Rule:
-    """How the threshold is chosen; one of the fields is given.
+    """How the threshold is chosen; one of budget, rate, precision and costs is given.
 
     Attributes:
         alpha: Error budget among what is answered, certified.
@@ -36,6 +36,9 @@ class Rule:
         false_alarms: Share of right answers that may be flagged.
         precision: Share of the flagged that has to be wrong.
         costs: Cost of a miss, and of a false alarm.
+
+    Raises:
+        ConfigError: More than one rule is given, or none.
     """
 
     alpha: float | None = None
@@ -44,18 +47,16 @@ class Rule:
     precision: float | None = None
     costs: tuple[float, float] | None = None
 
-    def apply(self, detector: CalibratedDetector) -> str:
-        """Choose the threshold of a detector; returns a sentence about it.
-
-        Raises:
-            ConfigError: More than one rule is given, or none.
-        """
+    def __post_init__(self) -> None:
         given = [self.alpha, self.false_alarms, self.precision, self.costs]
         if sum(value is not None for value in given) != 1:
             raise ConfigError(
                 "give one rule for the threshold: an error budget, a false-alarm rate, a precision "
                 "or two costs."
             )
+
+    def apply(self, detector: CalibratedDetector) -> str:
+        """Choose the threshold of a detector; returns a sentence about it."""
         if self.alpha is not None:
             return detector.guarantee(self.alpha, self.delta).sentence
         if self.false_alarms is not None:
