@@ -76,9 +76,10 @@ def gated(
 
 def users_of(model: GatedLora, shape: LlamaShape, rows: int, tokens: int, device: str) -> Users:
     """Different users with different prompts."""
-    generator = torch.Generator().manual_seed(2)
-    ids = torch.randint(1, shape.vocab_size, (rows, tokens), generator=generator)
-    drawn = torch.randn((rows, model.n_gates, EXPERTS), generator=generator)
+    ids = torch.randint(
+        1, shape.vocab_size, (rows, tokens), generator=torch.Generator().manual_seed(2)
+    )
+    drawn = torch.randn((rows, model.n_gates, EXPERTS), generator=torch.Generator().manual_seed(3))
     return Users(ids.to(device), (2 * drawn).softmax(-1).to(device))
 
 
