@@ -1,9 +1,9 @@
 """Entry of ``make bench``: measure our own speed and write it to ``eval/results/benchmarks``.
 
 Usage: ``python eval/benchmarks/run.py [startup] [epoch] [rank] [contrast] [trie_beam]
-[semantic_ids] [inference] [gated_lora] [adapter_store] [large]``; without names, all but the last
-five, which need minutes, and the last two also gigabytes. Comparison with other libraries is
-``peers.py``, neighbour search ``retrieval.py``.
+[semantic_ids] [onerec_training] [inference] [gated_lora] [adapter_store] [large]``; without
+names, all but the last five, which need minutes, and the last two also gigabytes. Comparison with
+other libraries is ``peers.py``, neighbour search ``retrieval.py``.
 """
 
 import argparse
@@ -53,6 +53,12 @@ def _semantic_ids() -> list[Path]:
     return semantic_ids.measure()
 
 
+def _onerec_training() -> list[Path]:
+    import onerec_training
+
+    return onerec_training.measure()
+
+
 def _inference() -> list[Path]:
     import inference
 
@@ -78,6 +84,7 @@ BENCHMARKS: dict[str, Callable[[], list[Path]]] = {
     "contrast": _contrast,
     "trie_beam": _trie_beam,
     "semantic_ids": _semantic_ids,
+    "onerec_training": _onerec_training,
     "inference": _inference,
     "gated_lora": _gated_lora,
     "adapter_store": _adapter_store,
