@@ -1,6 +1,7 @@
 """Who is asked about what, how answers become an order, and what is refused."""
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -16,6 +17,8 @@ from llmrec.recommenders.artifacts import load
 from llmrec.recommenders.item_knn import ItemKNN
 from llmrec.recommenders.llm_ranker import LLMRanker
 from llmrec.recommenders.popularity import Popularity
+from llmrec.runs.execute import train
+from llmrec.runs.recipe import parse_recipe
 from llmrec.testing.worlds import make_world
 
 
@@ -281,3 +284,28 @@ def test_settings_that_do_not_fit(world, options, sentence):
     given = {"language_model": "fake", "n_candidates": 20, **options}
     with pytest.raises(ConfigError, match=sentence):
         LLMRanker(**given).fit(world.train).score(world.strangers((2,)), world.items[:2])
+
+
+def test_a_recipe_makes_a_run_that_counts_its_answers(tmp_path):
+    (tmp_path / "task.yaml").write_text(
+        "name: tiny\nversion: 1\ndescription: tiny\ndataset: 'simulate:tiny@1'\n"
+        "split: {name: leave_one_out}\nmetrics: [ndcg@10]\n"
+    )
+    model = {
+        "name": "llm_ranker",
+        "language_model": "fake",
+        "mode": "listwise",
+        "base": "item_knn",
+        "base_settings": {"neighbours": 20},
+        "n_candidates": 4,
+        "max_tokens": 4,
+    }
+    values = {"name": "r", "task": str(tmp_path / "task.yaml"), "model": model}
+    run = train(parse_recipe(values), tmp_path / "run")
+    told = json.loads((run.path / "llm_answers.json").read_text())
+    assert told["asked"] == run.metrics["n_users"]
+    assert told["share_legal"] == 0.0
+    knn = {**values, "model": {"name": "item_knn", "neighbours": 20}}
+    base = train(parse_recipe(knn), tmp_path / "base")
+    found, plain = (each.metrics["metrics"]["ndcg@10"]["mean"] for each in (run, base))
+    assert found == pytest.approx(plain)  # gibberish leaves the order of the base
