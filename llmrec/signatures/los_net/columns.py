@@ -92,9 +92,12 @@ def columns_of(records: Sequence[SignatureRecord], k: int) -> Columns:
     for width in np.unique(widths):
         chosen = np.flatnonzero(widths == width)
         alike = [records[int(i)] for i in chosen]
-        rows = span_indices(offsets[chosen], np.diff(offsets)[chosen])
+        # rows of all records lie one after another, and need not be found one by one
+        every = slice(None) if len(alike) == len(records) else None
+        rows = every or span_indices(offsets[chosen], np.diff(offsets)[chosen])
         values = np.concatenate([record.topk_logprobs for record in alike], dtype=np.float32)
-        received = np.concatenate([record.topk_valid for record in alike]) & (values > FLOOR)
+        received = np.concatenate([record.topk_valid for record in alike])
+        received &= values > FLOOR
         kept = min(int(width), k)
         logprobs[rows, :kept], valid[rows, :kept] = values[:, :kept], received[:, :kept]
         sent = np.concatenate([record.tail_logmass for record in alike])

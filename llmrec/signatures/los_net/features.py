@@ -68,16 +68,16 @@ def build_features(columns: Columns, normaliser: Normaliser) -> Features:
         DataError: ``full`` is asked for and the source gave no mean and deviation, or
             ``full_approx`` and it did not say how wide the vocabulary is.
     """
-    received = topk_moments(columns.logprobs, columns.valid)
-    mean, deviation = received
+    mean, deviation, normal = topk_moments(columns.logprobs, columns.valid)
+    received = (mean, deviation)
     if normaliser != "topk":
         mean, deviation = _other_moments(columns, normaliser)
+        normal = columns.logprobs - mean[:, None]
+        normal[~columns.valid] = 0
     scale = np.maximum(deviation, np.float32(_LEAST_DEVIATION))
     limit = np.float32(-FLOOR if normaliser == "none" else _LARGEST)
-    normal = columns.logprobs - mean[:, None]
     normal /= scale[:, None]
     np.clip(normal, -limit, limit, out=normal)
-    normal[~columns.valid] = 0
     missing = np.isnan(columns.actual)
     known = np.where(missing, mean, np.maximum(columns.actual, FLOOR))
     rank = np.where(columns.censored, columns.valid.sum(axis=1), columns.rank)
@@ -90,19 +90,27 @@ def build_features(columns: Columns, normaliser: Normaliser) -> Features:
     )
 
 
-def topk_moments(logprobs: FloatArray, valid: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and unbiased deviation of the valid values of each row; 0 where there are none.
+def topk_moments(
+    logprobs: FloatArray, valid: BoolArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean and unbiased deviation of the valid values of each row, and how far each value is off.
+
+    All are 0 where nothing is valid.
 
     >>> values, valid = np.array([[-1.0, -3.0, -100.0]]), np.array([[True, True, False]])
-    >>> [round(float(x[0]), 3) for x in topk_moments(values, valid)]
-    [-2.0, 1.414]
+    >>> mean, deviation, off = topk_moments(values, valid)
+    >>> float(mean[0]), round(float(deviation[0]), 3), off.tolist()
+    (-2.0, 1.414, [[1.0, -1.0, 0.0]])
     """
+    whole = bool(valid.all())
     count = valid.sum(axis=1, dtype=np.float32)
-    mean = np.where(valid, logprobs, 0).sum(axis=1) / np.maximum(count, 1)
+    total = (logprobs if whole else np.where(valid, logprobs, np.float32(0))).sum(axis=1)
+    mean = (total / np.maximum(count, 1)).astype(np.float32)
     spread = logprobs - mean[:, None]
-    spread[~valid] = 0
+    if not whole:
+        spread[~valid] = 0
     variance = np.einsum("tk,tk->t", spread, spread) / np.maximum(count - 1, 1)
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+    return mean, np.sqrt(variance).astype(np.float32), spread
 
 
 def _other_moments(columns: Columns, normaliser: Normaliser) -> tuple[FloatArray, FloatArray]:

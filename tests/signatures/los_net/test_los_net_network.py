@@ -189,3 +189,27 @@ def test_long_text_is_read_in_windows_or_cut():
     np.testing.assert_allclose(cut, logits_of(network, first), atol=1e-6)
     network.config = config.model_copy(update={"long_text": "windows"})
     assert logits_of(network, SignatureBatches(columns, network.config))[0] >= cut[0]
+
+
+def test_the_baseline_sees_the_actual_tokens_alone():
+    """Other values change nothing, the actual token's log-probability and rank do."""
+    config = LOSNetConfig(reads="actual", normaliser="none", extra_channels=False, k=3, hidden=16)
+    network = LOSNetwork(config).eval()
+    records, _ = labelled_signatures(4, seed=0, k=3)
+    columns = columns_of(records, 3)
+
+    def logits(**changed):
+        other = type(columns)(**{**columns.__dict__, **changed})
+        return logits_of(network, SignatureBatches(other, config))
+
+    first = logits()
+    np.testing.assert_array_equal(logits(logprobs=columns.logprobs - 2, tail=columns.tail), first)
+    assert (logits(actual=columns.actual - 1) != first).all()
+    assert (logits(rank=columns.rank + 5) != first).any()
+
+
+@pytest.mark.parametrize("changed", [{"extra_channels": True}, {"normaliser": "topk"}])
+def test_the_baseline_refuses_what_tells_of_other_values(changed):
+    settings = {"reads": "actual", "normaliser": "none", "extra_channels": False, **changed}
+    with pytest.raises(ValueError, match="reads=actual goes with"):
+        LOSNetConfig(**settings)

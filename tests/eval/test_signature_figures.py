@@ -1,0 +1,111 @@
+"""The scripts of detectors' figures on small tables: whole cells, one split, nothing seen early."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec.errors import ConfigError
+from llmrec.signatures.comparison import load_signature_results
+from llmrec.signatures.records import SignatureSet
+from llmrec.testing.signatures import labelled_signatures
+
+FOLDER = Path(__file__).parents[2] / "eval" / "signatures"
+NAMES = ("reporting", "transfer", "mcq", "completions")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a script of the folder, which is not a package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def write_table(path, seed):
+    """160 questions of 16 subjects in two modes; the surer the answer, the more often right."""
+    rng = np.random.default_rng(seed)
+    lines = ["question_id,subject,mode,gold,tokens,probs"]
+    for mode in ("Direct", "afterThinking"):
+        for question in range(160):
+            best = rng.uniform(0.3, 0.95)
+            rest = (1 - best) * np.array([0.6, 0.3, 0.1])
+            gold = "a" if rng.random() < best else "b"
+            probs = " ".join(f"{p:.5f}" for p in (best, *rest))
+            lines.append(f"q{question},s{question % 16},{mode},{gold},a b c d,{probs}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def recipe(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMREC_DATA_HOME", str(tmp_path))
+    for seed, name in enumerate(("one", "two")):
+        write_table(tmp_path / f"{name}.csv", seed)
+    small = {"epochs": 1, "batch_size": 32}
+    changes = [
+        "files={one: one.csv, two: two.csv}",
+        "seeds=[0]",
+        "baseline_seeds=[0]",
+        "k=4",
+        f"los_net={{k: 4, hidden: 16, training: {small}}}",
+        "transfer_labels=40",
+    ]
+    return load("reporting").load_recipe(FOLDER / "mcq.yaml", changes, load("mcq").KEYS)
+
+
+def options(tmp_path, **changes):
+    values = {
+        "baselines": ["max_probability", "logistic"], "select": False, "recipe": "mcq.yaml",
+        "commit": "none", "test_runs": 2, "output": tmp_path / "out",
+    }  # fmt: skip
+    return argparse.Namespace(**{**values, **changes})
+
+
+def test_a_cell_from_tables_to_a_result(load, recipe, tmp_path):
+    mcq = load("mcq")
+    assert "one-direct: " in mcq.judge_cell(recipe, options(tmp_path), "one-direct")
+    mcq.judge_cell(recipe, options(tmp_path), "two-reasoned")
+    first, second = load_signature_results(tmp_path / "out")
+    assert first.methods.keys() >= {"los_net", "max_probability", "logistic", "shuffled_labels"}
+    assert [moved.target for moved in first.transfer] == ["two"]
+    assert first.transfer[0].labels == 40
+    assert first.split.hash == second.split.hash  # one split for every LLM and mode
+    assert sum(first.split.groups.values()) == 16
+    assert (first.test_runs, first.recipe) == (2, "mcq.yaml")
+
+
+def test_selection_leaves_the_test_part_alone(load, recipe, tmp_path):
+    mcq = load("mcq")
+    mcq.judge_cell(recipe, options(tmp_path, select=True), "one-direct")
+    (found,) = load_signature_results(tmp_path / "out")
+    split = mcq.load_mode(recipe, "direct")[1]
+    standing_in = {g for g, part in split.parts.items() if part == "calibrate"}
+    assert found.split.groups["test"] == len(standing_in)
+    assert found.test_runs == 0
+    assert found.transfer == ()
+
+
+def test_a_task_left_out_is_tested_and_never_learnt(load):
+    records, labels = labelled_signatures(60, seed=0)
+    tasks = [("x", "y", "z")[i % 3] for i in range(60)]
+    signatures = SignatureSet.of(records, labels, task=tasks)
+    split = load("completions").split_without(signatures, "y", 0.25)
+    tested = split.rows("test", signatures.groups)
+    assert {tasks[i] for i in tested} == {"y"}
+    assert tested.size == 20
+    assert split.rows("learn", signatures.groups).size == 30
+
+
+@pytest.mark.parametrize("name", ["mcq", "completions"])
+def test_shipped_recipes_are_whole(load, name):
+    script = load(name)
+    recipe = load("reporting").load_recipe(FOLDER / f"{name}.yaml", [], script.KEYS)
+    assert recipe["seeds"] == [0, 1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="unknown"):
+        load("reporting").load_recipe(FOLDER / f"{name}.yaml", ["unknown=1"], script.KEYS)
