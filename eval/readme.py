@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import decision_tables
 import yaml
 from tables import OVERVIEW, benchmark_table, overview, tiny_lm_table
 
@@ -26,6 +27,7 @@ PAGES = (
     "docs/results.md",
     "docs/llm_ranker.md",
     "docs/language_models.md",
+    "docs/risk_decisions.md",
     "docs/batch_inference.md",
 )
 RANKER_TASKS = ("ml-latest-small", "ml-1m-collm")
@@ -78,6 +80,11 @@ def with_tables(text: str) -> str:
         "tiny-lm-figures": tiny_lm_table(benchmarks),
         "sra-cl-ablations": "\n\n".join(map(ablation_table, of_sra_cl)),
     }
+    if "<!-- conformal" in text:
+        conformal = decision_tables.load_conformal()
+        tables["conformal-simulated"] = decision_tables.simulated_table(conformal)
+        tables["conformal-real"] = decision_tables.real_table(conformal)
+        tables["drift-alarm"] = decision_tables.drift_table(decision_tables.load_drift())
     for name, table in tables.items():
         if f"<!-- {name}:begin -->" in text:
             text = replace(text, name, table)
