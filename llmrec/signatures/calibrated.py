@@ -93,11 +93,11 @@ class CalibratedDetector:
         card: Anything else to be kept with it, as JSON values: figures, what it was trained on.
 
     Example:
-        >>> from llmrec.signatures.los_net import LOSNet
+        >>> from llmrec.signatures.baselines import make_baseline
         >>> from llmrec.testing.signatures import labelled_signatures
         >>> train, calibrate, new = (labelled_signatures(150, seed=s) for s in range(3))
-        >>> scorer = LOSNet(k=5, hidden=16, training={"epochs": 2})
-        >>> detector = CalibratedDetector(scorer).fit(*train).calibrate(*calibrate)
+        >>> detector = CalibratedDetector(make_baseline("min_logprob"))
+        >>> detector = detector.fit(*train).calibrate(*calibrate)
         >>> promise = detector.guarantee(alpha=0.4, delta=0.1)
         >>> {judged.decision for judged in detector.judge(new[0])} <= {"answer", "flag"}
         True

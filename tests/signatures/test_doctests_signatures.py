@@ -9,11 +9,19 @@ MODULES = (
     "baselines.named",
     "baselines.positions",
     "baselines.scores",
+    "calibrated",
     "comparison.compare",
+    "decision.calibration",
+    "decision.curves",
+    "decision.reliability",
+    "decision.selective",
+    "drift",
+    "existence",
     "readers.graded",
     "records",
     "splits",
     "store.store",
+    "wrapper",
 )
 
 
