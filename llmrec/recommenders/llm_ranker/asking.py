@@ -113,7 +113,11 @@ class Asker:
         """Ask about one window of each row, and change the order in place."""
         decoding = Decoding(max_tokens=max_tokens)
         requests = [
-            GenerateRequest(self.questioner.many(histories, row, order[row, span]), decoding)
+            GenerateRequest(
+                self.questioner.many(histories, row, order[row, span]),
+                decoding,
+                over_long="keep_end",  # what is asked stands at the end
+            )
             for row, span in zip(rows, spans, strict=True)
         ]
         owners = [str(histories.user_ids[row]) for row in rows]

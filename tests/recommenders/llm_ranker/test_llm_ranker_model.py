@@ -163,6 +163,13 @@ def test_what_cannot_be_read_keeps_the_order_of_the_base(world):
     assert model.reports()["llm_answers"]["unreadable"] == 2
 
 
+@pytest.mark.parametrize("mode", ["pointwise", "listwise"])
+def test_a_prompt_that_is_too_long_loses_its_beginning(world, mode):
+    model = LLMRanker(mode=mode, max_tokens=8).use_language_model(FakeLanguageModel(context=90))
+    found = model.fit(world.train).score(world.strangers((9,)), world.items[:2])
+    assert np.isfinite(found).all()
+
+
 # ---- failures ----
 
 
