@@ -4,12 +4,11 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reporting import hardware
 from settings import WorldSettings
 from transfer import transfer_figures
 from worlds import World
 
-from llmrec.runs.environment import source_commit
+from llmrec.runs.environment import hardware, source_commit
 from llmrec.signatures.comparison import (
     Comparison,
     SignatureResult,

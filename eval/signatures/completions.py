@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from reporting import data_home, hardware, limit_threads, load_recipe
+from reporting import data_home, limit_threads, load_recipe
 
 from llmrec.errors import LlmrecError
-from llmrec.runs.environment import source_commit
+from llmrec.runs.environment import hardware, source_commit
 from llmrec.signatures.comparison import compare_methods, write_signature_result
 from llmrec.signatures.comparison.results import methods_table, summary_table
 from llmrec.signatures.readers import LogOptions, read_signatures

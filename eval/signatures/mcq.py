@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from reporting import data_home, hardware, limit_threads, load_recipe, without_test
+from reporting import data_home, limit_threads, load_recipe, without_test
 
 from llmrec.errors import LlmrecError
-from llmrec.runs.environment import source_commit
+from llmrec.runs.environment import hardware, source_commit
 from llmrec.signatures.comparison import compare_methods, write_signature_result
 from llmrec.signatures.readers import read_token_table
 from llmrec.signatures.records import SignatureSet

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: recipes, the data folder, the machine in a line."""
+"""What the scripts of this folder share: recipes, the data folder, splits without a test part."""
 
 import os
 from pathlib import Path
@@ -50,20 +50,6 @@ def without_test(split: GroupSplit) -> GroupSplit:
     """The split with its calibration part for a test part; the test groups go nowhere."""
     renamed = {"test": "unseen", "calibrate": "test"}
     return GroupSplit({group: renamed.get(part, part) for group, part in split.parts.items()})
-
-
-def hardware() -> str:
-    """The accelerator, or the processor and its number of cores."""
-    import torch
-
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{models[0] if models else 'processor'}, {os.cpu_count()} cores"
 
 
 def limit_threads(threads: int) -> None:
