@@ -4,7 +4,7 @@
 
 Jobs of a comparison take turns, so that a disturbance hits all of them. Before anything is timed
 each runs once, and log-probabilities of equal work are compared to 1e-3. Models have random
-weights; float32, all cores.
+weights; float32, all cores unless --threads says otherwise.
 """
 
 import argparse
@@ -69,6 +69,7 @@ def measure(
     repeats: int = 3,
     trial: bool = False,
     folder: Path = record.RESULTS,
+    threads: int | None = None,
 ) -> list[Path]:
     """Run comparisons and write one benchmark for each peer.
 
@@ -77,8 +78,9 @@ def measure(
         repeats: How often each job is timed.
         trial: At small sizes, to see that everything runs; not a result.
         folder: The results folder.
+        threads: Of the processor; None takes all cores.
     """
-    threads = cores()
+    threads = threads or cores()
     torch.set_num_threads(threads)
     peak = {"flops": _peak_flops(), "bytes": ceiling.copy_bytes()}
     with tempfile.TemporaryDirectory() as place:
@@ -173,12 +175,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--trial", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--folder", type=Path, default=record.RESULTS)
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(known)):
         parser.error(f"unknown comparison {unknown}; known are {', '.join(known)}.")
     names = tuple(given.names) or known
-    for path in measure(names, given.repeats, given.trial, given.folder):
+    for path in measure(names, given.repeats, given.trial, given.folder, given.threads):
         print(f"written: {path.name}", flush=True)
 
 
