@@ -4,12 +4,14 @@ r"""Train, align and judge generators of sessions where the true worth of a sess
     python eval/onerec_sessions.py eval/sessions/simulate-small-onerec.yaml --runs runs/sessions \
         --record
 
-The first form trains what is missing (``--shard i/n`` takes every n-th seed or variant) and judges
-it on validation users. The second judges the seeds on test users as well and writes
+The first form trains what is missing (``--shard i/n`` takes every n-th seed or variant). The second
+judges the seeds on validation and test users, those variants whose runs are there on validation
+users, and writes
 ``eval/results/sessions/<name>.json``; plan and recipe must be committed unchanged before that.
 """
 
 import argparse
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -35,12 +37,12 @@ from llmrec.evaluation.session_results import (
 )
 from llmrec.evaluation.tasks import Task, load_task
 from llmrec.recommenders.onerec import OneRec
-from llmrec.recommenders.onerec.alignment.judging import train_reward_model
+from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
-from llmrec.recommenders.onerec.alignment.rollouts import Lists
+from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
 from llmrec.recommenders.onerec.alignment.watching import legal_lists
-from llmrec.runs.aligning import align
+from llmrec.runs.aligning import align, work_folder
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import train
 from llmrec.runs.recipe import Recipe, load_recipe
@@ -53,7 +55,12 @@ METRIC = "ndcg@10"
 TRUE = "true_reward"
 SFT, IPA, BEST = "supervised", "aligned", "best sessions (the truth's own search)"
 
+CURVE = (TRUE, "model_reward", "second_judge", "diversity")
+SECOND_SEED = 1000
+
 Values = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+Curves = dict[str, dict[int, dict[str, float]]]  # system -> number of lists -> figure
 PerUser = dict[str, dict[str, Values]]  # system -> figure -> [users]
 
 
@@ -119,11 +126,13 @@ def main() -> None:
         result = record(plan, place, task, split, commit, arguments.results)
         print(write_session_result(result, arguments.results))
         return
+    if arguments.second_judge:
+        second_judge(plan, place, split)
+        return
     number, of = (int(part) for part in arguments.shard.split("/"))
     for variant, seed in plan.jobs()[number - 1 :: of]:
         train_missing(plan, place, variant, seed, split)
-        found, _ = judged_run(plan, place, variant, seed, split, task, "valid")
-        print_figures(variant or "plain recipe", seed, found)
+        print_iterations(variant or "plain recipe", RunDirectory(place.aligned(variant, seed)))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -131,6 +140,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--runs", type=Path, required=True, help="where the runs are or will be")
     parser.add_argument("--shard", default="1/1", help="i/n: every n-th run from the i-th")
+    parser.add_argument("--second-judge", action="store_true", help="only train the second judge")
     parser.add_argument("--record", action="store_true", help="judge on test and write the result")
     parser.add_argument("--commit", help="of an exported tree that has no git")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go")
@@ -144,7 +154,17 @@ def train_missing(plan: Plan, place: Place, variant: str | None, seed: int, spli
     if not (start / MARKER).is_file():
         train(recipe, start, seed=seed, resume=True, split=split)
     if not (target / MARKER).is_file():
+        if variant is not None:
+            take_over_reward_model(place.aligned(None, seed), target)
         align(recipe, target, start=start, seed=seed, resume=True, split=split)
+
+
+def take_over_reward_model(source: Path, target: Path) -> None:
+    """Let a variant be judged by the very reward model of the plain recipe, where it is there."""
+    for file in work_folder(source).glob("reward.*"):
+        destination = work_folder(target) / file.name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, destination)
 
 
 def judged_run(
@@ -155,7 +175,7 @@ def judged_run(
     split: Split,
     task: Task,
     part: Part,
-) -> tuple[PerUser, dict[str, dict[int, dict[str, float]]]]:
+) -> tuple[PerUser, Curves]:
     """Figures per user of the lists before and after alignment, and the curves over N."""
     truth = SessionTruth.of(split, part)
     if truth is None:
@@ -163,43 +183,58 @@ def judged_run(
     before, after = (model_of(path) for path in (place.sft(seed), place.aligned(variant, seed)))
     reward = after.reward_model
     assert reward is not None
-    before.use_reward_model(reward)
-    judges = {"model_reward": reward, "second_judge": second_judge(plan, split, seed)}
-    judge = Judge(truth, judges, after)
+    judge = Judge(truth, {"model_reward": reward, "second_judge": second_judge(plan, place, split)})
     m = after.config.generator.session
     found: PerUser = {}
-    curves: dict[str, dict[int, dict[str, float]]] = {}
+    curves: Curves = {}
     for name, model in ((SFT, before), (IPA, after)):
-        curves[name] = judge.curve(model, plan.curve)
-        found[name] = judge.figures(model.session_codes(truth.histories, best_of=1)[0])
-        lists = model.session_codes(truth.histories, best_of=plan.best_of)[0]
-        found[f"{name}, best of {plan.best_of}"] = judge.figures(lists)
-        found[f"{name}, next items together"] = judge.figures(next_items(model, truth, m))
-        metrics = evaluate(model, split, task, part, model="onerec").per_user
-        found[name][METRIC] = metrics[METRIC].to_numpy().astype(np.float64)
-    found[BEST] = judge.figures(truth.best(m)[0])
+        lists = written_lists(model.generator, model.trie, truth.histories, model.config.beam, m)
+        rewards = judge_lists(reward, truth.histories, lists).rewards
+        chosen = {n: best_of(lists, rewards, n) for n in {1, plan.best_of, *plan.curve}}
+        judged = {n: judge.figures(codes, model) for n, codes in chosen.items()}
+        found[name], found[f"{name}, best of {plan.best_of}"] = judged[1], judged[plan.best_of]
+        curves[name] = {n: means(judged[n], CURVE) for n in plan.curve}
+        together = next_items(model, truth, m)
+        found[f"{name}, next items together"] = judge.figures(together, model)
+        evaluated = evaluate(model, split, task, part, model="onerec").per_user
+        found[name][METRIC] = evaluated[METRIC].to_numpy().astype(np.float64)
+    found[BEST] = judge.figures(truth.best(m)[0], after)
     return found, curves
 
 
 def model_of(path: Path) -> OneRec:
+    """The model of a run."""
     model: Any = RunDirectory(path).model()
     assert isinstance(model, OneRec)
     return model
 
 
-def next_items(model: OneRec, truth: SessionTruth, m: int) -> npt.NDArray[np.int32]:
+def best_of(lists: Lists, rewards: npt.NDArray[np.float32], number: int) -> Codes:
+    """``[users, m]``: of the ``number`` most probable lists the one with the highest reward."""
+    chosen = rewards[:, :number].argmax(1)
+    return lists.items[np.arange(len(chosen)), chosen]
+
+
+def next_items(model: OneRec, truth: SessionTruth, m: int) -> Codes:
     """The ``m`` most probable next items of every user, put together as a list."""
     frame = model.recommend(truth.histories, k=m)
     codes = model.vocabulary.encode(frame["item_id"])
     return np.asarray(codes, dtype=np.int32).reshape(len(truth.histories), m)
 
 
-def second_judge(plan: Plan, split: Split, seed: int) -> RewardModel:
-    """A reward model of another seed that learnt from every second user."""
+def second_judge(plan: Plan, place: Place, split: Split) -> RewardModel:
+    """A reward model of another seed that learnt from every second user; made once."""
+    seed = SECOND_SEED
     config = plan.recipe_of().make_model(seed, Path("unused"), False).config.alignment
-    training = config.reward.training.model_copy(update={"seed": seed + 1000})
+    training = config.reward.training.model_copy(update={"seed": seed})
     settings = config.reward.model_copy(update={"training": training})
-    return train_reward_model(split, settings, users="odd").model
+    about = {"split": split.hash, "settings": settings.model_dump(mode="json"), "users": "odd"}
+    folder = place.folder / "second-judge"
+    found = Judged.load(folder, about)
+    if found is None:
+        found = train_reward_model(split, settings, users="odd")
+        found.save(folder, about)
+    return found.model
 
 
 @dataclass(frozen=True)
@@ -208,33 +243,30 @@ class Judge:
 
     truth: SessionTruth
     models: dict[str, RewardModel]
-    served: OneRec
 
-    def figures(self, lists: npt.NDArray[np.int32]) -> dict[str, Values]:
+    def figures(self, lists: Codes, model: OneRec) -> dict[str, Values]:
         """``[users]`` of every figure."""
         histories = self.truth.histories
         written = Lists(lists[:, None], np.zeros((len(lists), 1), dtype=np.float32))
         found = {TRUE: self.truth.values(lists), "diversity": self.truth.diversity(lists)}
-        for name, model in self.models.items():
-            rewards = judge_lists(model, histories, written).rewards[:, 0]
+        for name, reward in self.models.items():
+            rewards = judge_lists(reward, histories, written).rewards[:, 0]
             found[name] = rewards.astype(np.float64)
-        legal = legal_lists(lists, histories, self.served.trie)
+        legal = legal_lists(lists, histories, model.trie)
         return {**found, "legality": legal.astype(np.float64)}
 
-    def curve(self, model: OneRec, numbers: tuple[int, ...]) -> dict[int, dict[str, float]]:
-        """Mean true and model reward of the best of so many lists."""
-        found = {}
-        for number in numbers:
-            figures = self.figures(model.session_codes(self.truth.histories, best_of=number)[0])
-            shown = (TRUE, "model_reward", "second_judge")
-            found[number] = {name: round(float(figures[name].mean()), 4) for name in shown}
-        return found
+
+def means(figures: dict[str, Values], names: tuple[str, ...]) -> dict[str, float]:
+    """Means over users, as they are written."""
+    return {name: round(float(figures[name].mean()), 4) for name in names}
 
 
-def print_figures(name: str, seed: int, found: PerUser) -> None:
-    for system, figures in found.items():
-        means = ", ".join(f"{key} {values.mean():.4f}" for key, values in figures.items())
-        print(f"{name}, seed {seed}, {system}: {means}", flush=True)
+def print_iterations(name: str, run: RunDirectory) -> None:
+    """What every iteration came to on validation users."""
+    for one in run.alignment["iterations"]:
+        told = ", ".join(f"{key} {value:.4f}" for key, value in one["figures"].items())
+        kept = "" if one["kept"] else " (not kept)"
+        print(f"{name}, {run.path.name}, iteration {one['number']}{kept}: {told}", flush=True)
 
 
 def record(
@@ -251,6 +283,7 @@ def record(
     ablations = {
         variant: judged_run(plan, place, variant, plan.seeds[0], split, task, "valid")[0][IPA]
         for variant in plan.variants
+        if (place.aligned(variant, plan.seeds[0]) / MARKER).is_file()
     }
     runs = [RunDirectory(place.aligned(None, seed)) for seed in plan.seeds]
     supervised = [RunDirectory(place.sft(seed)) for seed in plan.seeds]
@@ -298,7 +331,7 @@ def _systems(seeds: list[PerUser]) -> dict[str, Any]:
     }
 
 
-def _mean_curves(seeds: list[Any]) -> dict[str, dict[int, dict[str, float]]]:
+def _mean_curves(seeds: list[Curves]) -> Curves:
     return {
         system: {
             number: {

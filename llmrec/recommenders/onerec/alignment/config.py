@@ -135,6 +135,12 @@ class AlignmentConfig(BaseModel):
         description="Relative loss of the validation metric at which alignment stops; weights "
         "beyond it are not kept.",
     )
+    retries: int = Field(
+        0,
+        ge=0,
+        description="How often an iteration beyond that loss is tried again, each time with a "
+        "third of the learning rate.",
+    )
     watched: int = Field(
         500, ge=1, description="Validation users whose lists are watched during training."
     )

@@ -40,6 +40,7 @@ from llmrec.training.setup import processes
 from llmrec.training.trainer import Trainer
 
 _DONE, _POLICY, _PAIRS = "iteration.json", "policy.safetensors", "pairs.parquet"
+_SLOWER = 3.0  # by how much a second attempt learns more slowly
 _CHOOSES = "aligned"  # the metric of the loop: the reward, guarded by the validation metric
 
 Watched = Mapping[str, float]
@@ -172,7 +173,7 @@ class Alignment:
         log = self._learn(number, pairs, reference) if pairs.frame.height else []
         figures = self._figures(reference)
         value = guarded(figures, self._metric, self._floor)
-        kept = value > guarded(before.figures, self._metric, self._floor)
+        kept = value > max(0.0, guarded(before.figures, self._metric, self._floor))
         if not kept:
             self._generator.load_state_dict(reference.state_dict())
         version = weights_version(self._generator)
@@ -226,11 +227,26 @@ class Alignment:
         )
 
     def _learn(self, number: int, pairs: Pairs, reference: Any) -> list[dict[str, Any]]:
+        """Train; where the metric falls too far, from the start again and more slowly."""
+        log: list[dict[str, Any]] = []
+        for attempt in range(self.config.retries + 1):
+            self._generator.load_state_dict(reference.state_dict())
+            log = self._attempt(number, attempt, pairs, reference)
+            if max(row["valid"][_CHOOSES] for row in log if "valid" in row) > 0:
+                break
+        return log
+
+    def _attempt(
+        self, number: int, attempt: int, pairs: Pairs, reference: Any
+    ) -> list[dict[str, Any]]:
         config, generator = self.config, self._generator
         # every iteration has a seed of its own, or all would draw one order of rows
-        training = config.training.model_copy(
-            update={"metric": _CHOOSES, "seed": config.training.seed + number}
-        )
+        update = {
+            "metric": _CHOOSES,
+            "seed": config.training.seed + number,
+            "learning_rate": config.training.learning_rate / _SLOWER**attempt,
+        }
+        training = config.training.model_copy(update=update)
         rows = AlignmentRows(
             self.model.training_rows(self._train), pairs, newest_read(generator), training.seed
         )
@@ -240,9 +256,8 @@ class Alignment:
             return {**figures, _CHOOSES: guarded(figures, self._metric, self._floor)}
 
         about = {**config.model_dump(mode="json", exclude={"training"}), "policy": pairs.policy}
-        trainer = Trainer(
-            training, self._place(number) / "checkpoints", resume=True, model_settings=about
-        )
+        checkpoints = self._place(number) / "checkpoints" / f"attempt-{attempt}"
+        trainer = Trainer(training, checkpoints, resume=True, model_settings=about)
         log = trainer.fit(AlignedPolicy(generator, config), rows, validate)
         generator.eval()
         return log

@@ -19,13 +19,13 @@ def list_log_probabilities(generator: Generator, history: Tensor, lists: Tensor)
     """
     if generator.recency is not None:
         batch = SessionBatch(history, lists, lists > 0, generator.levels)
-        with generator.writing_lists():
-            return generator.log_probabilities(batch).sum((1, 2))
-    whole, own = joined(history, lists)
-    batch = SessionBatch(whole[:, :0], whole, own, generator.levels)
+    else:
+        whole, own = joined(history, lists)
+        batch = SessionBatch(whole[:, :0], whole, own, generator.levels)
     with generator.writing_lists():
-        found = generator.log_probabilities(batch)
-    return (found.sum(2) * own).sum(1)
+        found = generator.item_log_probabilities(batch)
+    row = batch.learn_at.div(batch.session.shape[1], rounding_mode="floor")
+    return torch.zeros(len(lists), device=found.device).index_add(0, row, found)
 
 
 def joined(history: Tensor, lists: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from llmrec.recommenders.onerec.generator.experts import Experts, SwiGLU
 from llmrec.training.dropout import ByteDropout
 
 _EMBEDDING_STD = 0.05
+_MARK_SCALE = 8.0  # the mark moves faster than what is shared: lists part from next items early
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,17 @@ class Generator(nn.Module):
             found.append(chosen - self.log_normalizer(level, logits, codes[:level]))
         return torch.stack(found, dim=-1) * (batch.session > 0)[..., None]
 
+    def item_log_probabilities(self, batch: SessionBatch) -> Tensor:
+        """Log-probability of every item that carries loss, ``[n]`` float32, row by row."""
+        hidden, targets = self._learnt(batch)
+        codes = targets.unbind(1)
+        found = []
+        for level, code in enumerate(codes):
+            logits = self.code_logits(level, hidden[:, level], codes[:level])
+            chosen = logits.gather(1, code[:, None]).squeeze(1).float()
+            found.append(chosen - self.log_normalizer(level, logits, codes[:level]))
+        return torch.stack(found, dim=-1).sum(-1)
+
     def encode(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """Read histories.
 
@@ -191,7 +203,7 @@ class Generator(nn.Module):
         """What says that an item starts, ``[d]``."""
         if self.list_mark is None or not self._in_list:
             return self.level_vectors[0]
-        return self.level_vectors[0] + self.list_mark
+        return self.level_vectors[0] + _MARK_SCALE * self.list_mark
 
     def start_vectors(self, place: Tensor) -> Tensor:
         """Input of the start of an item, for its places in the sequence, any shape ``+ [d]``."""
