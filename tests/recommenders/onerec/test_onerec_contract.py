@@ -1,4 +1,4 @@
-"""OneRec keeps the recommender contract, in both forms."""
+"""OneRec keeps the recommender contract, in all forms."""
 
 import numpy as np
 
@@ -32,3 +32,9 @@ class TestContractOfTheDecoder(RecommenderContract):
     def make(self):
         generator = {**SMALL["generator"], "form": "decoder", "experts": 2, "expert_width": 6}
         return Described(**{**SMALL, "generator": generator})
+
+
+class TestContractOfTheItemDecoder(RecommenderContract):
+    def make(self):
+        own = {"form": "item_decoder", "item_vectors": True, "choices": "existing", "tied": True}
+        return Described(**{**SMALL, "generator": {**SMALL["generator"], **own}})
