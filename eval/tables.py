@@ -73,7 +73,8 @@ def tiny_lm_table(benchmarks: Sequence[Benchmark]) -> str:
         cells = [
             str(setting["dataset"]),
             str(setting["preset"]),
-            f"{duration(each.ours.seconds)} on {setting['threads']} cores",
+            f"{duration(each.ours.seconds)}, {setting['threads']} threads"
+            + (", beside other work" if setting.get("beside_other_work") else ""),
             *(f"{setting[name]:.2f}" for name in names),
             *answers,
         ]

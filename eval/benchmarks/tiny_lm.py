@@ -1,7 +1,7 @@
 """Make the embedded language model of a data set: how long it takes, and how good it is.
 
     python eval/benchmarks/tiny_lm.py [--dataset ml-latest-small] [--preset small] [--threads 2]
-    python eval/benchmarks/tiny_lm.py --keep FOLDER --resume     # go on after an interruption
+    python eval/benchmarks/tiny_lm.py --keep FOLDER --resume     # go on, or take what is there
 
 Time runs from the data in memory to the finished folder, tokenizer, training and judging included;
 where a training was interrupted, the time up to the newest checkpoint before that counts too.
@@ -31,6 +31,7 @@ def measure(
     folder: Path,
     keep: Path | None,
     resume: bool,
+    shared: bool,
 ) -> Path:
     """Make the model once and record what came of it."""
     split = leave_one_out(load_dataset(dataset))
@@ -38,7 +39,7 @@ def measure(
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as temporary:
         target = keep or Path(temporary) / "model"
-        made = train_tiny(split, config, folder=target, replace=True, resume=resume)
+        made = train_tiny(split, config, folder=target, replace=not resume, resume=resume)
     metrics = made.metrics
     seconds = sum(metrics["seconds"].values())
     setting: dict[str, str | int | float | bool] = {
@@ -46,7 +47,8 @@ def measure(
         "split": f"{split.name} {split.hash}",
         "preset": preset,
         "precision": config.training.precision,
-        "threads": threads,
+        "threads": metrics["threads"],
+        "beside_other_work": shared,
         "epochs": config.training.epochs,
         "tokens": metrics["corpus"]["tokens"],
         "weights_outside_embedding": metrics["weights"]["outside_embedding"],
@@ -83,11 +85,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=record.RESULTS)
     parser.add_argument("--keep", type=Path, help="keep the model in this folder")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument(
+        "--shared", action="store_true", help="other work ran on the machine: say so with the time"
+    )
     given = parser.parse_args()
     if given.resume and given.keep is None:
         parser.error("--resume needs --keep, the folder beside which the checkpoints lie.")
     path = measure(
-        given.dataset, given.preset, given.threads, given.folder, given.keep, given.resume
+        given.dataset,
+        given.preset,
+        given.threads,
+        given.folder,
+        given.keep,
+        given.resume,
+        given.shared,
     )
     print(f"written: {path}")
 
