@@ -18,15 +18,30 @@ from llmrec.data.splits import Split
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.evaluation.tasks import load_task
 from llmrec.runs.directory import MARKER, RunDirectory
-from llmrec.runs.execute import keep, limit_threads, require_destination, train
+from llmrec.runs.execute import (
+    checkpoints_of,
+    keep,
+    limit_threads,
+    require_destination,
+    train,
+)
 from llmrec.runs.recipe import Recipe
 from llmrec.runs.session_truth import SessionTruth
 
 if TYPE_CHECKING:
+    from accelerate.state import PartialState
+
     from llmrec.recommenders.onerec import OneRec
     from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
     from llmrec.recommenders.onerec.alignment.judging import Judged
     from llmrec.recommenders.onerec.alignment.loop import Alignment, Also
+
+
+def processes() -> "PartialState":
+    """The processes of this launch."""
+    from llmrec.training.setup import processes as found
+
+    return found()
 
 
 def align(
@@ -40,6 +55,8 @@ def align(
     split: Split | None = None,
 ) -> RunDirectory:
     """Train the model of a recipe, then align it; keep both as runs.
+
+    Under accelerate every process calls this; they share the work, and the main one writes.
 
     Args:
         recipe: For ``onerec``, with ``model.alignment``.
@@ -65,7 +82,11 @@ def align(
     began = time.perf_counter()
     align_model(model, split, work_folder(output), resume)
     seconds = {"alignment": time.perf_counter() - began}
-    return keep(output, recipe, model, task, split, seed=seed, part=part, seconds=seconds)
+    state = processes()
+    if state.is_main_process:
+        keep(output, recipe, model, task, split, seed=seed, part=part, seconds=seconds)
+    state.wait_for_everyone()
+    return RunDirectory(output)
 
 
 def write_shard(
@@ -138,12 +159,9 @@ def starting_model(
         ArtifactError: The run to start from was made for other data or by another model.
     """
     place = output.with_name(f"{output.name}.sft")
-    if start is not None:
-        run = RunDirectory(start)
-    elif resume and (place / MARKER).is_file():
-        run = RunDirectory(place)
-    else:
-        run = train(recipe, place, seed=seed, part="valid", resume=resume, split=split)
+    if start is None:
+        train_together(recipe, place, seed, "valid", resume, split)
+    run = RunDirectory(place if start is None else start)
     model: Any = run.model()
     if model.name != "onerec":
         raise ArtifactError(f"{run.path} holds a {model.name} model; alignment starts from onerec.")
@@ -153,9 +171,40 @@ def starting_model(
             "it with the task it was made for."
         )
     wanted = recipe.make_model(seed, place, False).config
+    for name in ("generator", "tokenizer"):
+        if getattr(model.config, name) != getattr(wanted, name):
+            raise ArtifactError(
+                f"{run.path} was trained with other settings under model.{name} than "
+                f"{recipe.source} has; align it with the recipe it was trained by."
+            )
     changes = {"alignment": _seeded(wanted.alignment, seed), "best_of": wanted.best_of}
     model.config = model.config.model_copy(update=changes)
     return model.use_catalog(split.dataset.catalog)  # type: ignore[no-any-return]
+
+
+def train_together(
+    recipe: Recipe, place: Path, seed: int, part: str, resume: bool, split: Split
+) -> None:
+    """Supervised training by all processes, unless its run is there and to be gone on with.
+
+    Args:
+        recipe: The recipe.
+        place: The run directory.
+        seed: The seed.
+        part: Part that the main process judges on.
+        resume: Go on from checkpoints; a run that is there is then left as it is.
+        split: The task's split.
+    """
+    state = processes()
+    there = resume and (place / MARKER).is_file()
+    state.wait_for_everyone()  # nobody writes before everybody has looked
+    if not there and state.is_main_process:
+        train(recipe, place, seed=seed, part=part, resume=resume, split=split)
+    elif not there:
+        model = recipe.make_model(seed, checkpoints_of(place), resume)
+        model.use_catalog(split.dataset.catalog)
+        model.fit(split.train_histories(), split.cases("valid"))
+    state.wait_for_everyone()
 
 
 def _seeded(config: "AlignmentConfig", seed: int) -> "AlignmentConfig":
@@ -196,14 +245,15 @@ def align_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> No
 def reward_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> "Judged":
     """The reward model of an alignment: the one that is there, or a new one."""
     from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
-    from llmrec.training.setup import processes
 
+    state = processes()
     settings = alignment_of(model).reward
     about = {"split": split.hash, "settings": settings.model_dump(mode="json")}
     found = Judged.load(folder, about) if resume else None
+    state.wait_for_everyone()
     if found is None:
         found = train_reward_model(split, settings)
-        if processes().is_main_process:
+        if state.is_main_process:
             found.save(folder, about)
     return found
 

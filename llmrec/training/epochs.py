@@ -1,6 +1,7 @@
 """What a trained module may want to know about epochs, and what it wants forgotten.
 
-Both are optional: the loop asks whether the module has them.
+All are optional: the loop asks whether the module has them. A module whose ``skips_parameters``
+is true leaves some of its parameters unused in some steps, which several processes must know.
 """
 
 from collections.abc import Mapping

@@ -22,8 +22,13 @@ def processes() -> PartialState:
     return PartialState(cpu=on_cpu)
 
 
-def make_accelerator(config: TrainingConfig) -> Accelerator:
+def make_accelerator(config: TrainingConfig, skips_parameters: bool = False) -> Accelerator:
     """The accelerator for a training's precision and trackers.
+
+    Args:
+        config: The settings.
+        skips_parameters: Some steps leave parameters of the module unused; several processes then
+            have to look for them.
 
     Raises:
         ConfigError: The precision is fp16 and there is no GPU.
@@ -37,7 +42,11 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         mixed_precision=precision,
         log_with=list(config.report_to) or None,
         # modules keep their buffers equal themselves; sending a bank of states every step is slow
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(
+                broadcast_buffers=False, find_unused_parameters=skips_parameters
+            )
+        ],
     )
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError("precision fp16 needs a GPU; use float32 or bf16 on a CPU.")

@@ -102,7 +102,8 @@ class _Loop:
         self.checkpoints = trainer.checkpoints
         self.source = source
         self.validate = validate
-        self.accelerator = make_accelerator(self.config)
+        skips = bool(getattr(module, "skips_parameters", False))
+        self.accelerator = make_accelerator(self.config, skips)
         if self.config.report_to:
             self.accelerator.init_trackers("llmrec", config=self.config.model_dump())
         self.module = module

@@ -131,6 +131,7 @@ class AlignedPolicy(nn.Module):
 
     totals: Tensor
     scratch_state = frozenset({"generator.codes", "totals"})
+    skips_parameters = True  # where a batch has no pairs
 
     def __init__(self, generator: Generator, config: AlignmentConfig) -> None:
         super().__init__()

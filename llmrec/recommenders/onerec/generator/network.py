@@ -71,6 +71,7 @@ class Generator(nn.Module):
     codes: Tensor
     first: Tensor
     scratch_state = frozenset({"codes"})
+    skips_parameters = True  # a form without encoder, a mark without lists
 
     def __init__(self, config: GeneratorConfig, codes: Tensor, sizes: Sequence[int]) -> None:
         super().__init__()
