@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
-_PATIENCE = 240.0
+_PATIENCE = 600.0
 # the checkpoint's generation settings stay in force, so that the client has to overrule them
 _OPTIONS = {
     "--host": "127.0.0.1",
