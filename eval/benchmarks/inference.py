@@ -70,6 +70,7 @@ def measure(
     trial: bool = False,
     folder: Path = record.RESULTS,
     threads: int | None = None,
+    shared: bool = False,
 ) -> list[Path]:
     """Run comparisons and write one benchmark for each peer.
 
@@ -79,6 +80,7 @@ def measure(
         trial: At small sizes, to see that everything runs; not a result.
         folder: The results folder.
         threads: Of the processor; None takes all cores.
+        shared: Whether other work runs on the machine, which is then said in the setting.
     """
     threads = threads or cores()
     torch.set_num_threads(threads)
@@ -94,7 +96,7 @@ def measure(
                 continue
             model, comparison, small = CASES[name]
             case = comparison(folders[model], SHAPES[model], **(small if trial else {}))
-            case.setting["threads"] = threads
+            case.setting |= {"threads": threads, "beside_other_work": shared}
             found += _compare(name, case, repeats, peak, folder)
     return found
 
@@ -176,12 +178,16 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument(
+        "--shared", action="store_true", help="other work runs on the machine: say so"
+    )
     parser.add_argument("--folder", type=Path, default=record.RESULTS)
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(known)):
         parser.error(f"unknown comparison {unknown}; known are {', '.join(known)}.")
     names = tuple(given.names) or known
-    for path in measure(names, given.repeats, given.trial, given.folder, given.threads):
+    options = (given.repeats, given.trial, given.folder, given.threads, given.shared)
+    for path in measure(names, *options):
         print(f"written: {path.name}", flush=True)
 
 
