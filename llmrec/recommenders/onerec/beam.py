@@ -162,13 +162,16 @@ class Beams:
 
     def lists(self) -> BeamLists:
         """The lists so far, best first; equal ones by the smaller semantic IDs."""
-        scores, order = self._scores.sort(dim=1, descending=True, stable=True)
+        order = _best_first(self._scores)
+        scores = self._scores.gather(1, order)
         leaves = self._taken[self._rows, order]
         return BeamLists(leaves.masked_fill(scores[..., None] == -torch.inf, -1), scores)
 
     def _expand(self, scores: StepScores) -> tuple[Children, Tensor, Tensor]:
         """All children of all beams: where they lie, codes and total scores."""
         children = self._children()
+        if self._is_first and self._normalize == "vocabulary":
+            return children, *self._expand_root(children, scores)
         widest = max(1, int(children.count.max()))
         runs = self._trie.codes[self.level].unfold(0, widest, 1)
         codes = runs.index_select(0, children.first.view(-1))  # one copy per beam
@@ -184,6 +187,19 @@ class Beams:
         if self._taken.shape[2]:
             self._close_taken(children, totals)
         return children, codes, totals
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether every user has one beam, which is at the root."""
+        return self.level == 0 and self._nodes.shape[1] == 1 and not self._taken.shape[2]
+
+    def _expand_root(self, children: Children, scores: StepScores) -> tuple[Tensor, Tensor]:
+        """Codes and total scores of the first step: all users have the same children."""
+        codes = self._trie.codes[0][: self._trie.n_nodes(1)]
+        totals = scores.logits[:, 0].index_select(1, codes).float()
+        totals = (totals - scores.log_normalizer)[:, None]
+        self._limits.close(children, totals)
+        return codes.expand(len(totals), -1), totals
 
     def _children(self) -> Children:
         edges, nodes = self._trie.children[self.level], self._nodes.view(-1)
@@ -310,6 +326,13 @@ def _keep_memory() -> bool:
     return keep_freed_memory()
 
 
+def _best_first(scores: Tensor) -> Tensor:
+    """Order of every row, largest first, equal ones as they stand; on a CPU by NumPy's sort."""
+    if scores.device.type != "cpu":
+        return scores.sort(dim=1, descending=True, stable=True).indices
+    return torch.from_numpy(np.argsort(-scores.numpy(), axis=1, kind="stable"))
+
+
 def _gather(logits: Tensor, codes: Tensor) -> Tensor:
     """Logits ``[rows, widest]`` float32 of codes ``[rows, widest]``, row by row.
 
@@ -325,13 +348,17 @@ def _gather(logits: Tensor, codes: Tensor) -> Tensor:
 def _without_places(values: Tensor, counts: Tensor) -> Tensor:
     """Add -inf to the places of ``[users, beams, widest]`` beyond each beam's count, in place.
 
-    One copy and one addition per beam: several times faster than a mask.
+    One copy and one addition per beam, and only where some beam has no child: several times faster
+    than a mask.
     """
-    widest = values.shape[-1]
-    edge = values.new_zeros(2 * widest)
-    edge[widest:] = -torch.inf
-    rows = edge.unfold(0, widest, 1).index_select(0, widest - counts.view(-1))
-    return values.add_(rows.view_as(values))
+    least, most = int(counts.min()), values.shape[-1]
+    if least < most:
+        tail = most - least
+        edge = values.new_zeros(2 * tail)
+        edge[tail:] = -torch.inf
+        rows = edge.unfold(0, tail, 1).index_select(0, most - counts.view(-1))
+        values[..., least:].add_(rows.view(*values.shape[:-1], tail))
+    return values
 
 
 def _check_search(trie: Trie, users: int, width: int, items: int, limits: Limits | None) -> None:
