@@ -40,13 +40,15 @@ def metric_chart(runs: Sequence[ReportRun], metric: str, colours: Colours) -> In
 
 
 def training_charts(runs: Sequence[ReportRun], metric: str, colours: Colours) -> list[LineChart]:
-    """Loss over steps and, on the validation part, one metric over steps."""
-    losses = [_series(run, colours, _losses(run)) for run in runs]
+    """Loss over steps, one metric on the validation part, and how busy the busiest expert was."""
+    losses = [_series(run, colours, _logged(run, "loss")) for run in runs]
+    loads = [_series(run, colours, _logged(run, "expert_load_max")) for run in runs]
     chosen = _validation_metric(runs, metric)
     valid = [_series(run, colours, _validations(run, chosen)) for run in runs]
     drawn = (
         ("Training loss", losses, "loss"),
         (f"Validation {chosen}", valid, f"{chosen}, validation"),
+        ("Load of the busiest expert", loads, "times an even share"),
     )
     return [
         line_chart(title, [one for one in series if one.values], "optimiser steps", y_title)
@@ -126,11 +128,11 @@ def _series(run: ReportRun, colours: Colours, values: list[Value]) -> Named:
     return Named(colours[run.name], _short(run), finite)
 
 
-def _losses(run: ReportRun) -> list[Value]:
+def _logged(run: ReportRun, name: str) -> list[Value]:
     return [
-        Value(row["step"], float(row["loss"]))
+        Value(row["step"], float(row[name]))
         for row in run.log
-        if isinstance(row.get("loss"), int | float)
+        if isinstance(row.get(name), int | float)
     ]
 
 
