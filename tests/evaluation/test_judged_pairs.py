@@ -7,7 +7,9 @@ from sklearn.metrics import roc_auc_score
 from llmrec.data import Vocabulary, global_time
 from llmrec.errors import DataError
 from llmrec.evaluation import Task, compare, evaluate
+from llmrec.evaluation.judged_pairs import metric_draws
 from llmrec.evaluation.metrics import pairs
+from llmrec.evaluation.significance import resample_weights
 
 METRICS = ["auc", "uauc", "gauc", "logloss", "accuracy", "ece"]
 CUTS = {"train": 0.4, "valid": 0.1}
@@ -160,3 +162,29 @@ def test_data_without_labels_is_refused():
     split = global_time(random_dataset(events=14), **CUTS)
     with pytest.raises(DataError, match="no column 'label'"):
         evaluate(judge(split.dataset.item_vocabulary), split, pair_task())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_draws_are_the_metric_of_resampled_users(metric):
+    cases = pair_split().labelled_cases("test")
+    scores = np.random.default_rng(3).random(len(cases))
+    value, draws = metric_draws(metric, cases, scores)
+    users = cases.histories.user_ids.rank("dense").to_numpy() - 1
+    weights = np.concatenate(list(resample_weights(int(users.max()) + 1)))
+
+    def by_hand(times):
+        copies = np.concatenate(
+            [np.repeat(np.arange(n), (users == u).sum()) for u, n in enumerate(times)]
+        )
+        rows = np.concatenate([np.tile(np.flatnonzero(users == u), n) for u, n in enumerate(times)])
+        people = np.unique(np.stack([users[rows], copies]), axis=1, return_inverse=True)[1].ravel()
+        labels, p = cases.labels[rows], scores[rows]
+        own = {"uauc": pairs.uauc, "gauc": pairs.gauc}
+        if metric in own:
+            return own[metric](people, labels, p)
+        return getattr(pairs, metric)(labels, p)
+
+    assert value == pytest.approx(by_hand(np.ones(int(users.max()) + 1, dtype=int)))
+    assert draws.shape == (len(weights),)
+    for number in (0, 1, 7):
+        assert draws[number] == pytest.approx(by_hand(weights[number].astype(int)), abs=1e-6)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from llmrec.data import Histories, leave_one_out
+from llmrec.data import Histories, given, leave_one_out
 from llmrec.errors import DataError, UnknownIdError
 
 
@@ -84,3 +84,19 @@ def test_unknown_user_is_named(small):
     stranger = Histories.from_lists({999_999: [10_001]}, small.dataset.item_vocabulary)
     with pytest.raises(UnknownIdError, match="999999"):
         small.oracle.score_catalog(stranger)
+
+
+def test_oracle_knows_the_probability_of_a_like(long_taste):
+    cases = given(long_taste.dataset).labelled_cases("test")
+    found = long_taste.oracle.score_pairs(cases.histories, cases.items)
+    events = long_taste._events
+    users = cases.histories.user_ids.to_numpy() - 1
+    index = events.offsets[users + 1] - 1  # the pair is everybody's last event
+    truth = long_taste.truth.outcomes(
+        cases.histories.user_ids, events.item[index, None] + 1, events.time[index]
+    )
+    np.testing.assert_allclose(found, truth.like[:, 0], rtol=1e-6)
+    assert abs(found.mean() - cases.labels.mean()) < 0.05  # it is calibrated
+    whole = long_taste.dataset.histories.take([3])
+    with pytest.raises(DataError, match="nothing is known of a moment after it"):
+        long_taste.oracle.score_pairs(whole, cases.items[:1])
