@@ -14,6 +14,8 @@ import typer
 from llmrec.cli.signatures_options import BAD_INPUT, ModeOption, log_options
 from llmrec.cli.terminal import JsonOption, is_terminal, printable
 
+_AT_ONCE = 256  # lines of a file; what is piped in is answered one by one
+
 if TYPE_CHECKING:
     from llmrec.signatures.calibrated import CalibratedDetector
     from llmrec.signatures.scoring_lines import ScoredLine
@@ -56,7 +58,7 @@ def score(
     name = "standard input" if source == "-" else source
     told = 0
     with _opened(source) as stream:
-        for found in scorer.score(stream, name):
+        for found in scorer.score(stream, name, 1 if source == "-" else _AT_ONCE):
             if heat_map and found.record is not None and found.judgement is not None:
                 print(_heat_map(loaded, found), flush=True)
             else:

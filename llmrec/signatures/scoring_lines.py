@@ -4,8 +4,8 @@ A line that cannot be read, or whose source the detector refuses, is answered wi
 changes nothing for the others. Records are remembered for a while, so that drift is noticed.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from llmrec.errors import LlmrecError
 from llmrec.inference.signature import SignatureRecord
@@ -65,46 +65,58 @@ class LineScorer:
         self.drifts: list[DriftReport] = []
         self.judged = self.failed = 0
 
-    def score(self, lines: Iterable[bytes], source: str) -> Iterator[ScoredLine]:
-        """Judge lines one by one; empty lines are passed over.
+    def score(self, lines: Iterable[bytes], source: str, at_once: int = 1) -> Iterator[ScoredLine]:
+        """Judge lines; empty ones are passed over.
 
         Args:
             lines: As they arrive, UTF-8.
             source: What they come from, for ids.
+            at_once: Texts that are judged together: 1 answers every line before it reads the next,
+                more is faster for a file that is there.
         """
+        block: list[ScoredLine] = []
         for number, raw in enumerate(lines, 1):
-            if not raw.strip():
-                continue
-            for found in self._scored(raw, source, number):
-                self.judged += found.judgement is not None
-                self.failed += found.judgement is None
-                yield found
+            if raw.strip():
+                block += self._read(raw, source, number)
+            if len(block) >= at_once:
+                yield from self._answered(block)
+                block = []
+        yield from self._answered(block)
         if len(self._recent) >= _LEAST_FOR_DRIFT:
             self._compare()
 
-    def _scored(self, raw: bytes, source: str, number: int) -> Iterator[ScoredLine]:
+    def _read(self, raw: bytes, source: str, number: int) -> list[ScoredLine]:
+        """The texts of a line, not judged yet, or the reason why there is none."""
         try:
-            line = raw.decode("utf-8")
-            texts = read_record_line(line, source, number, self._options)
+            texts = read_record_line(raw.decode("utf-8"), source, number, self._options)
         except UnicodeDecodeError as error:
-            yield ScoredLine(number, error=f"byte {error.start + 1} is not UTF-8.")
-            return
+            return [ScoredLine(number, error=f"byte {error.start + 1} is not UTF-8.")]
         except LlmrecError as error:
-            yield ScoredLine(number, error=str(error))
-            return
-        for record, about in texts:
-            yield self._judged(record, str(about["id"]), number)
+            return [ScoredLine(number, error=str(error))]
+        return [ScoredLine(number, str(about["id"]), record=record) for record, about in texts]
 
-    def _judged(self, record: SignatureRecord, name: str, number: int) -> ScoredLine:
+    def _answered(self, block: Sequence[ScoredLine]) -> Iterator[ScoredLine]:
+        readable = [one for one in block if one.record is not None]
+        judged = iter(self._judged(readable))
+        for one in block:
+            found = one if one.record is None else next(judged)
+            self.judged += found.judgement is not None
+            self.failed += found.judgement is None
+            yield found
+
+    def _judged(self, block: Sequence[ScoredLine]) -> list[ScoredLine]:
+        records = [one.record for one in block if one.record is not None]
         try:
-            (judgement,) = self._detector.judge([record], on_mismatch=self._on_mismatch)
+            judgements = self._detector.judge(records, on_mismatch=self._on_mismatch)
         except LlmrecError as error:
-            return ScoredLine(number, name, error=str(error), record=record)
+            if len(block) == 1:
+                return [replace(block[0], error=str(error))]
+            return [found for one in block for found in self._judged([one])]
         if self._watch:
-            self._recent.append(record)
+            self._recent += records
             if len(self._recent) >= self._watch:
                 self._compare()
-        return ScoredLine(number, name, judgement, record=record)
+        return [replace(one, judgement=j) for one, j in zip(block, judgements, strict=True)]
 
     def _compare(self) -> None:
         report = self._detector.drift(self._recent)
