@@ -7,12 +7,18 @@ from llmrec.data import leave_one_out
 from llmrec.data.histories import Histories
 from llmrec.data.simulator import simulate
 from llmrec.data.vocabulary import Vocabulary
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.config import OneRecConfig
 from llmrec.recommenders.onerec.sources import read_semantic_ids, semantic_ids_of
-from llmrec.recommenders.onerec.tokenizer.behaviour import behaviour_vectors, with_behaviour
+from llmrec.recommenders.onerec.tokenizer.behaviour import (
+    behaviour_vectors,
+    with_behaviour,
+    without_behaviour,
+)
+from llmrec.recommenders.onerec.tokenizer.config import TokenizerConfig
+from llmrec.recommenders.onerec.tokenizer.fitting import fit_semantic_ids
 from llmrec.recommenders.onerec.validation import beam_metrics
 from llmrec.retrieval.vectors import TextVectors
 
@@ -103,6 +109,20 @@ def test_an_item_without_neighbours_keeps_the_vector_of_its_text():
     assert both.values[3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
     assert both.encoder.startswith("given+behaviour:2:2:0:")
     assert np.linalg.norm(both.values[0, 6:]) > 0.3
+
+
+def test_new_items_get_codes_from_their_texts_alone():
+    train = make_histories([[1, 2, 3], [4, 5, 6], [1, 3, 2], [5, 4, 6]])
+    texts = TextVectors.from_array(np.eye(6), train.vocabulary)
+    both = with_behaviour(texts, train, weight=0.5, dim=2)
+    ids = fit_semantic_ids(both, train, TokenizerConfig(levels=2, codes=3))
+    larger = Vocabulary(list(range(1, 8)), "item")
+    wanted = TextVectors.from_array(np.vstack([np.eye(6), np.eye(6)[2]]), larger)
+    more = ids.with_items(larger, without_behaviour(wanted, ids))
+    assert more.codes[:6].tolist() == ids.codes.tolist()
+    assert more.codes[6].tolist() not in ids.codes.tolist()  # the collision rule tells them apart
+    with pytest.raises(DataError, match="not from given with behaviour"):
+        without_behaviour(texts, fit_semantic_ids(texts, train, TokenizerConfig(codes=3)))
 
 
 @pytest.mark.parametrize(("weight", "dim"), [(0.0, 2), (1.0, 6), (-1.0, 2)])

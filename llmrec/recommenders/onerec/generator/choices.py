@@ -120,7 +120,8 @@ class ExistingCodes(nn.Module):
         if level == 0:
             codes: Tensor = getattr(self, "codes_0")[: self.n_nodes[0]]  # noqa: B009
             found = states @ branch.T
-            return found.new_zeros(shape).index_add(-1, codes, found)
+            spread: Tensor = found.new_zeros(shape).index_add(-1, codes, found)
+            return spread
         chosen, exists, nodes = self._children(level, before, shape[:-1], states.device)
         found = torch.einsum("...wd,...d->...w", branch[nodes], states)
         return found.new_zeros(shape).scatter_add(-1, chosen, found.masked_fill(~exists, 0.0))

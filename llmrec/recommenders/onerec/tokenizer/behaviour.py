@@ -15,7 +15,8 @@ from sklearn.utils.extmath import randomized_svd
 from llmrec.data.hashing import hash_arrays
 from llmrec.data.histories import Histories
 from llmrec.data.ragged import row_of_each
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
+from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.retrieval.vectors import TextVectors
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,6 +49,26 @@ def with_behaviour(
     events = hash_arrays({"items": train.items, "offsets": train.offsets})
     made_by = f"{vectors.encoder}+behaviour:{weight:g}:{dim}:{seed}:{events}"
     return TextVectors.from_array(both, train.vocabulary, made_by)
+
+
+def without_behaviour(vectors: TextVectors, ids: SemanticIds) -> TextVectors:
+    """Vectors of new items, of which nobody has done anything yet, for ``ids.with_items``.
+
+    Args:
+        vectors: Vectors of texts, of the encoder that ``ids`` were fitted with.
+        ids: Semantic IDs of texts and behaviour.
+
+    Raises:
+        DataError: The IDs are not of that encoder with behaviour beside it.
+    """
+    if not ids.encoder.startswith(f"{vectors.encoder}+behaviour:") or ids.codebooks is None:
+        raise DataError(
+            f"the semantic IDs come from {ids.encoder[:60]}, not from {vectors.encoder[:40]} with "
+            "behaviour beside it; embed the items with the encoder of the IDs."
+        )
+    nothing = np.zeros((len(vectors), ids.codebooks.dim - vectors.dim), dtype=np.float32)
+    both = np.concatenate([vectors.values, nothing], axis=1)
+    return TextVectors(both, vectors.ids_fingerprint, ids.encoder)
 
 
 def behaviour_vectors(
