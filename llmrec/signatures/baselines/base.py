@@ -97,8 +97,11 @@ class Baseline(ABC):
         self.is_fitted = True
         return self
 
-    def predict_logit(self, records: Records, *, on_mismatch: OnMismatch = "error") -> Labels:
-        """Log-odds of risk: ``[n]`` float32.
+    def predict_logit(self, records: Records, *, on_mismatch: OnMismatch = "error") -> Values:
+        """Log-odds of risk: ``[n]`` float64.
+
+        Probabilities within 1e-6 of 1 are told apart by some models, and float32 would not do that
+        once a score is shifted and scaled.
 
         Raises:
             ConfigError: It is not fitted.
@@ -108,12 +111,12 @@ class Baseline(ABC):
             raise ConfigError(f"the baseline {self.name} is not fitted; call fit first.")
         given = origins_of(records, self.fingerprint_policy)
         check_origins(self.origins, given, on_mismatch)
-        return self._logits(records).astype(np.float32)
+        return np.asarray(self._logits(records), dtype=np.float64)
 
     def predict_risk(self, records: Records, *, on_mismatch: OnMismatch = "error") -> Labels:
         """Probability of risk: ``[n]`` float32; arguments as for :meth:`predict_logit`."""
         logits = self.predict_logit(records, on_mismatch=on_mismatch)
-        return np.asarray(expit(logits.astype(np.float64)), dtype=np.float32)
+        return np.asarray(expit(logits), dtype=np.float32)
 
     @abstractmethod
     def _fit(self, records: Records, labels: Labels, held: Records, held_labels: Labels) -> None:

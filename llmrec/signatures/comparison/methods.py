@@ -20,7 +20,7 @@ class Scorer(Protocol):
     def fit(self, records: Any, labels: Any, groups: Any = None, validation: Any = None) -> Any:
         """Learn on one part and choose on another."""
 
-    def predict_logit(self, records: Any) -> npt.NDArray[np.float32]:
+    def predict_logit(self, records: Any) -> npt.NDArray[np.floating]:
         """Log-odds of risk."""
 
 

@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from llmrec.contracts import RiskScorer
 from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.evaluation.metrics.pairs import auc
+from llmrec.inference.signature import Position, record_of_positions
 from llmrec.signatures.baselines import BASELINES, load_baseline, make_baseline
 from llmrec.signatures.baselines.atp import flat_rows
 from llmrec.signatures.baselines.boosting import trees_of
@@ -139,3 +140,18 @@ def test_damaged_directories_are_refused(fitted, tmp_path, damage):
     if damage == "nothing":
         with pytest.raises(ArtifactError, match="holds no detector"):
             load_detector(folder)
+
+
+def test_very_sure_answers_are_still_told_apart():
+    """Log-probabilities of -1e-6 and -1e-8 beside one of -2: float32 log-odds would be equal."""
+    values = [-1e-8, -1e-7, -1e-6, -1e-5, -2.0, -3.0]
+    records = [
+        record_of_positions(
+            [Position([value], actual=0)], 1, vocab_size=9, mode="unknown", kind="output",
+            has_eos=False,
+        )
+        for value in values
+    ]  # fmt: skip
+    labels = [0, 0, 0, 0, 1, 1]
+    model = make_baseline("mean_logprob").fit(records, labels, validation=(records, labels))
+    assert (np.diff(model.predict_logit(records)) > 0).all()
