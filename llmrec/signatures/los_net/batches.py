@@ -61,6 +61,11 @@ class WindowBatch:
         return len(self.labels)
 
     @property
+    def fills_grid(self) -> bool:
+        """Whether every cell holds a position and every position one cell, in their order."""
+        return len(self.inputs.actual) == len(self.cells) == self.seen.numel()
+
+    @property
     def n_targets(self) -> int:
         """Number of loss terms."""
         return self.n

@@ -157,6 +157,9 @@ class OnnxLOSNet:
 def _grids(batch: WindowBatch) -> dict[str, Tensor]:
     """The inputs of the file: flat features in a grid, zeros where there is no position."""
     shape = batch.seen.shape
+    if batch.fills_grid:
+        whole = {n: flat.view(*shape, *flat.shape[1:]) for n, flat in vars(batch.inputs).items()}
+        return {**whole, "seen": torch.ones(shape, dtype=torch.bool)}
     grids: dict[str, Tensor] = {}
     for name, flat in vars(batch.inputs).items():
         grid = flat.new_zeros(batch.seen.numel(), *flat.shape[1:])

@@ -83,6 +83,8 @@ class LOSNetwork(nn.Module):
     def window_logits(self, vectors: Tensor, batch: WindowBatch) -> Tensor:
         """``[T, width]`` vectors to ``[W]`` logits of windows."""
         n_windows, longest = batch.seen.shape
+        if batch.fills_grid:  # nothing to pad or to repeat, and so nothing to copy
+            return self.read(vectors.view(n_windows, longest, -1), batch.seen)
         grid = self.padding().expand(n_windows * longest, -1)
         grid = grid.index_copy(0, batch.cells, vectors.index_select(0, batch.source))
         return self.read(grid.view(n_windows, longest, -1), batch.seen)

@@ -213,3 +213,20 @@ def test_the_baseline_refuses_what_tells_of_other_values(changed):
     settings = {"reads": "actual", "normaliser": "none", "extra_channels": False, **changed}
     with pytest.raises(ValueError, match="reads=actual goes with"):
         LOSNetConfig(**settings)
+
+
+def test_a_full_grid_is_not_copied_and_gives_the_same():
+    """Texts of one length beside the same texts with a shorter one that makes padding needed."""
+    config = LOSNetConfig(k=4, hidden=16)
+    network = LOSNetwork(config).eval()
+    records, _ = labelled_signatures(6, seed=0, k=4, lengths=(7, 7))
+    short, _ = labelled_signatures(1, seed=1, k=4, lengths=(3, 3))
+    alike = SignatureBatches(columns_of(records, 4), config)
+    mixed = SignatureBatches(columns_of([*records, *short], 4), config)
+    assert alike.fixed(np.arange(6)).fills_grid
+    assert not mixed.fixed(np.arange(7)).fills_grid
+    np.testing.assert_allclose(logits_of(network, mixed)[:6], logits_of(network, alike), atol=1e-5)
+    long, _ = labelled_signatures(2, seed=2, k=4, lengths=(150, 150))
+    windows = SignatureBatches(columns_of(long, 4), config).fixed(np.arange(2))
+    assert windows.seen.all()  # full, but they overlap
+    assert not windows.fills_grid
