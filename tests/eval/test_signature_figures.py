@@ -14,7 +14,7 @@ from llmrec.signatures.records import SignatureSet
 from llmrec.testing.signatures import labelled_signatures
 
 FOLDER = Path(__file__).parents[2] / "eval" / "signatures"
-NAMES = ("reporting", "transfer", "mcq", "completions")
+NAMES = ("reporting", "transfer", "mcq", "completions", "page")
 
 
 @pytest.fixture
@@ -109,3 +109,11 @@ def test_shipped_recipes_are_whole(load, name):
     assert recipe["seeds"] == [0, 1, 2, 3, 4]
     with pytest.raises(ConfigError, match="unknown"):
         load("reporting").load_recipe(FOLDER / f"{name}.yaml", ["unknown=1"], script.KEYS)
+
+
+def test_the_page_shows_the_committed_figures(load):
+    page = load("page")
+    results = load_signature_results(page.ROOT / "eval" / "results")
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.with_tables(text, results) == text
+    assert all(f"| {result.task} |" in text for result in results)
