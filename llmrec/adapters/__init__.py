@@ -5,30 +5,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmrec.adapters.bundle import Bundle
     from llmrec.adapters.config import GatedLoraConfig
+    from llmrec.adapters.diagnostics import diagnose
     from llmrec.adapters.experts import Experts
     from llmrec.adapters.gated_lora import GatedLora
-    from llmrec.adapters.materialise import materialise
+    from llmrec.adapters.proximal import Proximal
     from llmrec.adapters.recipes import lora_recipe
+    from llmrec.adapters.refresh import GateSource
     from llmrec.adapters.store import AdapterStore
 
 _PLACES = {
     "AdapterStore": "store",
     "Bundle": "bundle",
     "Experts": "experts",
+    "GateSource": "refresh",
     "GatedLora": "gated_lora",
     "GatedLoraConfig": "config",
+    "Proximal": "proximal",
+    "diagnose": "diagnostics",
     "lora_recipe": "recipes",
-    "materialise": "materialise",
 }
 
 __all__ = [
     "AdapterStore",
     "Bundle",
     "Experts",
+    "GateSource",
     "GatedLora",
     "GatedLoraConfig",
+    "Proximal",
+    "diagnose",
     "lora_recipe",
-    "materialise",
 ]
 
 

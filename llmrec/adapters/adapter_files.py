@@ -21,6 +21,9 @@ from llmrec.storage import atomic_directory, file_sha256
 _SLACK = 4096  # configuration and the beginning of safetensors' header
 _SLACK_PER_TENSOR = 256
 
+COUNTED = ("found", "made", "evicted", "expired", "damaged")
+"""What :attr:`AdapterFiles.counts` counts."""
+
 Stamp = tuple[tuple[int, int, int], ...]
 
 

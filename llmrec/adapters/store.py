@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llmrec.adapters.adapter_files import AdapterFiles
+from llmrec.adapters.adapter_files import COUNTED, AdapterFiles
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
@@ -115,7 +115,7 @@ class AdapterStore:
         return cls(folder)
 
     def limit(self, *, byte_budget: int | None = None, ttl: float | None = None) -> None:
-        """Change how much and how long adapters are kept, and evict what is beyond that.
+        """Change limits and evict what is beyond; other processes follow when they open again.
 
         Args:
             byte_budget: Most bytes; None leaves it.
@@ -159,8 +159,6 @@ class AdapterStore:
 
     def weights_of(self, states: npt.ArrayLike) -> Array:
         """Gate weights from states of users, such as ``CTRModel.user_state``.
-
-        No gradient and no language model is needed.
 
         Args:
             states: ``[n, gate_dim]``.
@@ -325,7 +323,6 @@ class AdapterStore:
         """
         names = self.files.names()
         served = {f"served_{kind}": self._counts[kind] for kind in FOUND}
-        kinds = ("found", "made", "evicted", "expired", "damaged")
         return {
             "users": len(self.gates),
             "adapters": len(names),
@@ -333,7 +330,7 @@ class AdapterStore:
             "byte_budget": self.settings.byte_budget,
             **served,
             "fallbacks": sum(self._counts[kind] for kind in FALLBACKS),
-            **{kind: self.files.counts[kind] for kind in kinds},
+            **{kind: self.files.counts[kind] for kind in COUNTED},
         }
 
     def _adapter(self, name: str, served: Served, lease: float) -> Adapter | None:
