@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from llmrec import __version__
 from llmrec.evaluation.display import count, plain, protocol_sentence
+from llmrec.evaluation.report_alignment import AlignmentSection, alignment_section
 from llmrec.evaluation.report_data import ReportRun, group_runs
 from llmrec.evaluation.report_figures import (
     Colours,
@@ -77,6 +78,7 @@ class _Group:
     bands: list[Band]
     examples: list[Example]
     neighbors: NeighborSection | None
+    alignment: AlignmentSection | None
     provenance: list[tuple[ModelName, tuple[tuple[str, str], ...]]]
 
 
@@ -171,6 +173,7 @@ def _group(
         bands=popularity_bands(runs, colours),
         examples=examples(runs, colours),
         neighbors=neighbor_section(runs, colours),
+        alignment=alignment_section(runs, colours),
         provenance=list(zip(models_of(runs, colours), map(_provenance, runs), strict=True)),
     )  # fmt: skip
 

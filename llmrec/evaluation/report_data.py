@@ -2,8 +2,8 @@
 
 A run directory must hold ``run.yaml``, ``metrics.json`` and ``per_user.parquet``; ``log.jsonl``
 (models without training have none), ``neighbors.json`` (kept by models that learn from texts),
-``recommendations.parquet`` and ``histories.parquet`` may be absent. Nothing here formats or draws,
-and no model is loaded.
+``alignment.json`` (by aligned ones), ``recommendations.parquet`` and ``histories.parquet`` may be
+absent. Nothing here formats or draws, and no model is loaded.
 """
 
 import json
@@ -40,6 +40,7 @@ class ReportRun:
         popularity: Columns ``item_id, popularity``: training events of every item that has some.
         cases: What the model was asked, for the histories and all targets of example users.
         neighbors: The content of ``neighbors.json``, or None.
+        alignment: The content of ``alignment.json``, or None.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ReportRun:
     popularity: pl.DataFrame | None = None
     cases: Cases | None = None
     neighbors: Mapping[str, Any] | None = None
+    alignment: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.recommendations is not None:
@@ -99,7 +101,8 @@ class ReportRun:
             catalog=catalog,
             popularity=popularity,
             cases=cases,
-            neighbors=_read_neighbors(directory / "neighbors.json"),
+            neighbors=_read_told(directory / "neighbors.json", "neighbours"),
+            alignment=_read_told(directory / "alignment.json", "an alignment"),
         )
 
     @property
@@ -167,12 +170,13 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _read_neighbors(path: Path) -> Mapping[str, Any] | None:
+def _read_told(path: Path, about: str) -> Mapping[str, Any] | None:
+    """Read what a model told of its making, or None where there is no such file."""
     if not path.is_file():
         return None
     values = read_json(path)
     if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
-        raise ArtifactError(f"{path} is not a report of neighbours: it has no whole 'schema'.")
+        raise ArtifactError(f"{path} is not a report of {about}: it has no whole 'schema'.")
     return values
 
 

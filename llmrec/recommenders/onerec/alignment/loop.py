@@ -158,7 +158,8 @@ class Alignment:
         file = self.folder / "before.json"
         if not file.is_file():
             if self._state.is_main_process:
-                found = Iteration(0, weights_version(self._generator), self._figures(None))
+                figures = self._with_others(self._watched(None))
+                found = Iteration(0, weights_version(self._generator), figures)
                 write_json(file, asdict(found))
             self._state.wait_for_everyone()
         return Iteration(**read_json(file))
@@ -171,7 +172,7 @@ class Alignment:
         pairs = self._pairs(number)
         reference = copy.deepcopy(self._generator)
         log = self._learn(number, pairs, reference) if pairs.frame.height else []
-        figures = self._figures(reference)
+        figures = self._with_others(_best_of(log) or self._watched(reference))
         value = guarded(figures, self._metric, self._floor)
         kept = value > max(0.0, guarded(before.figures, self._metric, self._floor))
         if not kept:
@@ -262,11 +263,9 @@ class Alignment:
         generator.eval()
         return log
 
-    def _figures(self, reference: Any | None) -> Watched:
-        figures = self._watched(reference)
-        if self._also is not None:
-            figures |= self._also(self.model)
-        return figures
+    def _with_others(self, figures: dict[str, float]) -> Watched:
+        """Figures with those that are only reported."""
+        return figures if self._also is None else {**figures, **self._also(self.model)}
 
     @torch.inference_mode()
     def _watched(self, reference: Any | None) -> dict[str, float]:
@@ -280,3 +279,12 @@ class Alignment:
             self.model.config.validation_filters_seen,
         )
         return {**metric, **self._watch.figures(generator, reference)}
+
+
+def _best_of(log: list[dict[str, Any]]) -> dict[str, float] | None:
+    """The validation whose weights the training kept: the first of the best."""
+    found = [row["valid"] for row in log if "valid" in row]
+    if not found:
+        return None
+    best = max(found, key=lambda valid: float(valid[_CHOOSES]))
+    return {name: value for name, value in best.items() if name != _CHOOSES}
