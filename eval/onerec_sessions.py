@@ -25,7 +25,7 @@ from record import committed_state
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Part, Split
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ArtifactError, ConfigError, LlmrecError
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.session_results import (
     SESSIONS,
@@ -45,7 +45,7 @@ from llmrec.recommenders.onerec.alignment.watching import legal_lists
 from llmrec.runs.aligning import align, work_folder
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import train
-from llmrec.runs.recipe import Recipe, load_recipe
+from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
 from llmrec.runs.session_truth import SessionTruth
 from llmrec.storage import read_json
 
@@ -273,7 +273,7 @@ def record(
     plan: Plan, place: Place, task: Task, split: Split, commit: str, results: Path
 ) -> SessionResult:
     """Judge all seeds on test users, and variants on validation users."""
-    started = time.perf_counter()
+    started, runs = time.perf_counter(), runs_of(plan, place)
     parts: tuple[Part, ...] = ("valid", "test")
     judged = {
         part: [judged_run(plan, place, None, seed, split, task, part) for seed in plan.seeds]
@@ -285,7 +285,6 @@ def record(
         for variant in plan.variants
         if (place.aligned(variant, plan.seeds[0]) / MARKER).is_file()
     }
-    runs = [RunDirectory(place.aligned(None, seed)) for seed in plan.seeds]
     supervised = [RunDirectory(place.sft(seed)) for seed in plan.seeds]
     seconds = time.perf_counter() - started
     seconds += sum(sum(run.info["seconds"].values()) for run in [*runs, *supervised])
@@ -318,6 +317,17 @@ def record(
         hardware=runs[0].info["hardware"],
         wall_seconds=round(seconds, 1),
     )
+
+
+def runs_of(plan: Plan, place: Place) -> list[RunDirectory]:
+    """One aligned run per seed, each made by this very recipe."""
+    recipe = plan.recipe_of()
+    runs = [RunDirectory(place.aligned(None, seed)) for seed in plan.seeds]
+    for run, seed in zip(runs, plan.seeds, strict=True):
+        made = parse_recipe({**run.info["recipe"], "seeds": list(recipe.seeds)})
+        if made.as_dict() != recipe.as_dict() or run.info["seed"] != seed:
+            raise ArtifactError(f"{run.path} was made by another recipe or seed; align it again.")
+    return runs
 
 
 def _users(seeds: list[PerUser], system: str, figure: str) -> list[Values]:
