@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ import yaml
 from record import committed_state
 
 from llmrec.data.named import load_dataset
-from llmrec.data.splits import Part, Split
+from llmrec.data.splits import Split
 from llmrec.errors import ArtifactError, ConfigError, LlmrecError
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.session_results import (
@@ -58,6 +58,7 @@ SFT, IPA, BEST = "supervised", "aligned", "best sessions (the truth's own search
 CURVE = (TRUE, "model_reward", "second_judge", "diversity")
 SECOND_SEED = 1000
 
+Asked = Literal["valid", "test"]
 Values = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 Curves = dict[str, dict[int, dict[str, float]]]  # system -> number of lists -> figure
@@ -174,7 +175,7 @@ def judged_run(
     seed: int,
     split: Split,
     task: Task,
-    part: Part,
+    part: Asked,
 ) -> tuple[PerUser, Curves]:
     """Figures per user of the lists before and after alignment, and the curves over N."""
     truth = SessionTruth.of(split, part)
@@ -212,7 +213,7 @@ def model_of(path: Path) -> OneRec:
 def best_of(lists: Lists, rewards: npt.NDArray[np.float32], number: int) -> Codes:
     """``[users, m]``: of the ``number`` most probable lists the one with the highest reward."""
     chosen = rewards[:, :number].argmax(1)
-    return lists.items[np.arange(len(chosen)), chosen]
+    return np.asarray(lists.items[np.arange(len(chosen)), chosen])
 
 
 def next_items(model: OneRec, truth: SessionTruth, m: int) -> Codes:
@@ -274,7 +275,7 @@ def record(
 ) -> SessionResult:
     """Judge all seeds on test users, and variants on validation users."""
     started, runs = time.perf_counter(), runs_of(plan, place)
-    parts: tuple[Part, ...] = ("valid", "test")
+    parts: tuple[Asked, ...] = ("valid", "test")
     judged = {
         part: [judged_run(plan, place, None, seed, split, task, part) for seed in plan.seeds]
         for part in parts
