@@ -1,7 +1,7 @@
 """Time gated LoRA on this processor: many users in one batch, and a training step.
 
 Usage: ``python eval/benchmarks/gated_lora.py [serving] [training] [--repeats N] [--trial]
-[--folder F]``.
+[--processor-time] [--folder F]``.
 
 ``serving`` writes ``gated_lora_against_*``: 64 users with prompts of 128 tokens in one batch,
 beside the batch without adapters, peft's mixed batch, peft one adapter at a time, and our own path
@@ -15,6 +15,8 @@ Counted beforehand: 8 experts of rank 8 on queries and values cost 12.5 % of an 
 """
 
 import argparse
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,11 +25,11 @@ import ceiling
 import gated_lora_jobs as jobs
 import record
 import torch
-from inference import take_turns
 
 from llmrec.runs.environment import cores
 
 _TOLERANCE = 1e-3
+Clock = Callable[[], float]
 _SLOW = ("peft one by one", "ours one by one")  # timed once
 
 
@@ -36,6 +38,7 @@ def measure(
     repeats: int = 5,
     trial: bool = False,
     folder: Path = record.RESULTS,
+    processor_time: bool = False,
 ) -> list[Path]:
     """Run and write.
 
@@ -44,15 +47,20 @@ def measure(
         repeats: How often each job is timed.
         trial: At a small size, to see that everything runs; not a result.
         folder: The results folder.
+        processor_time: Count the processor's time on one thread, not the clock's, on a machine
+            that is not alone; shares of the ceiling are then those of a thread.
     """
-    torch.set_num_threads(cores())
+    torch.set_num_threads(1 if processor_time else cores())
+    clock = time.process_time if processor_time else time.perf_counter
     shape = jobs.TINY if trial else jobs.SHAPE
     peak = ceiling.matmul_flops(2048, shape.width, shape.feed_forward, torch.float32)
     kinds = {"serving": _serving, "training": _training}
-    return [path for name in what for path in kinds[name](shape, repeats, peak, folder)]
+    return [path for name in what for path in kinds[name](shape, repeats, peak, folder, clock)]
 
 
-def _serving(shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path) -> list[Path]:
+def _serving(
+    shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path, clock: Clock
+) -> list[Path]:
     rows, tokens = (64, 128) if shape is jobs.SHAPE else (6, 16)
     model = jobs.gated(shape, "cpu")
     users = jobs.users_of(model, shape, rows, tokens, "cpu")
@@ -68,10 +76,11 @@ def _serving(shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path) ->
         "ours one by one": jobs.one_user_at_a_time(model, users),
     }
     differences = _differences(named)
-    seconds = take_turns({name: job for name, job in named.items() if name not in _SLOW}, repeats)
-    seconds |= take_turns({name: named[name] for name in _SLOW}, 1)
+    quick = {name: job for name, job in named.items() if name not in _SLOW}
+    seconds = take_turns(quick, repeats, clock)
+    seconds |= take_turns({name: named[name] for name in _SLOW}, 1, clock)
     needed = jobs.batch_flops(shape, rows, tokens)
-    setting = _about(shape) | {"users": rows, "tokens": tokens}
+    setting = _about(shape) | {"users": rows, "tokens": tokens, "clock": clock.__name__}
     details = {"seconds": seconds, "largest_difference": differences, "base_flops": needed,
                "low_rank_share": jobs.low_rank_share(shape, jobs.EXPERTS * jobs.RANK),
                "peak_flops": peak}  # fmt: skip
@@ -79,7 +88,9 @@ def _serving(shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path) ->
     return _write("gated_lora", setting, seconds, share, details, folder)
 
 
-def _training(shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path) -> list[Path]:
+def _training(
+    shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path, clock: Clock
+) -> list[Path]:
     rows, tokens = (16, 128) if shape is jobs.SHAPE else (4, 16)
     model, shared = jobs.gated(shape, "cpu"), jobs.gated(shape, "cpu", compose="shared")
     users = jobs.users_of(model, shape, rows, tokens, "cpu")
@@ -91,16 +102,29 @@ def _training(shape: jobs.LlamaShape, repeats: int, peak: float, folder: Path) -
     }
     for job in step.values():
         job()
-    seconds = take_turns(step, repeats)
+    seconds = take_turns(step, repeats, clock)
     # forward and the gradient of inputs; frozen weights need no gradient of their own
     needed = 2 * shape.forward_flops(
         rows * tokens, rows * tokens * (tokens + 1) // 2, rows * tokens
     )
     details = {"seconds": seconds, "base_flops": needed, "peak_flops": peak,
                "low_rank_share": jobs.low_rank_share(shape, jobs.EXPERTS * jobs.RANK)}  # fmt: skip
-    setting = _about(shape) | {"users": rows, "tokens": tokens}
+    setting = _about(shape) | {"users": rows, "tokens": tokens, "clock": clock.__name__}
     share = needed / peak / median(seconds["ours"])
     return _write("gated_lora_step", setting, seconds, share, details, folder)
+
+
+def take_turns(
+    named: dict[str, jobs.Job], repeats: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Seconds of each job, one per repeat; every other round in the opposite order."""
+    seconds: dict[str, list[float]] = {label: [] for label in named}
+    for number in range(repeats):
+        for label in list(named) if number % 2 == 0 else list(named)[::-1]:
+            started = clock()
+            named[label]()
+            seconds[label].append(clock() - started)
+    return seconds
 
 
 def _about(shape: jobs.LlamaShape) -> dict[str, str | int]:
@@ -161,8 +185,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trial", action="store_true", help="at a small size; not a result")
     parser.add_argument("--folder", type=Path, default=record.RESULTS)
+    parser.add_argument(
+        "--processor-time", action="store_true", help="one thread, for a machine not alone"
+    )
     given = parser.parse_args()
-    measure(tuple(given.what), given.repeats, given.trial, given.folder)
+    measure(tuple(given.what), given.repeats, given.trial, given.folder, given.processor_time)
 
 
 if __name__ == "__main__":
