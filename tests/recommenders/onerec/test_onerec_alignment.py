@@ -1,0 +1,275 @@
+"""The loop end to end on simulated data: what it leaves, what it keeps, how it goes on."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from alignment_parts import TRIE, policy, reward_model, some_users, users
+
+from llmrec.data import leave_one_out
+from llmrec.data.simulator import simulate
+from llmrec.errors import ArtifactError, ConfigError
+from llmrec.recommenders.onerec import OneRec
+from llmrec.recommenders.onerec.alignment import judging
+from llmrec.recommenders.onerec.alignment import loop as module
+from llmrec.recommenders.onerec.alignment.config import AlignmentConfig, RewardSettings, TowerRule
+from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
+from llmrec.recommenders.onerec.alignment.loop import Alignment
+from llmrec.recommenders.onerec.alignment.versions import weights_version
+from llmrec.recommenders.onerec.alignment.watching import (
+    Watch,
+    free_legality,
+    guarded,
+    legal_lists,
+    list_diversity,
+)
+from llmrec.training.config import TrainingConfig
+
+DATA = simulate("simulate:tiny@1").dataset
+SPLIT = leave_one_out(DATA)
+TRAIN, VALID = SPLIT.train_histories(), SPLIT.cases("valid")
+TOWERS = [
+    TowerRule(name="like", column="label"),
+    TowerRule(name="stay", column="dwell", label="high"),
+]
+REWARD = RewardSettings(
+    towers=TOWERS, most=5, dim=8, history=10, training=TrainingConfig(epochs=1, batch_size=128)
+)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return train_reward_model(SPLIT, REWARD)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    generator = {"form": "item_decoder", "dim": 16, "heads": 2, "history": 8, "session": 3}
+    model = OneRec(
+        tokenizer={"codes": 8},
+        text_encoder="tfidf:16",
+        generator=generator,
+        training={"epochs": 1, "batch_size": 64, "learning_rate": 3e-3},
+        beam=12,
+    )
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    model.use_catalog(DATA.catalog).fit(TRAIN).save_pretrained(folder)
+    return folder
+
+
+def settings(**options):
+    training = TrainingConfig(
+        epochs=2, batch_size=64, learning_rate=3e-3, checkpoint_steps=2, patience=5
+    )
+    plain = {
+        "iterations": 2,
+        "share": 0.2,
+        "lists": 4,
+        "weight": 3.0,
+        "most_loss": 0.99,
+        "watched": 20,
+    }
+    return AlignmentConfig(**{"reward": REWARD, "training": training, **plain, **options})
+
+
+def aligned(trained, judged, folder, resume=False, **options):
+    model = OneRec.from_pretrained(trained)
+    loop = Alignment(model, TRAIN, VALID, judged.model, settings(**options), folder, resume)
+    return model, loop.run()
+
+
+def test_rewards_rise_and_everything_is_kept(trained, judged, tmp_path):
+    model, iterations = aligned(trained, judged, tmp_path)
+    before, *_, after = iterations
+    assert [one.number for one in iterations] == list(range(len(iterations)))
+    assert after.figures["reward"] > before.figures["reward"] + 0.02
+    assert after.figures["legality"] == 1.0
+    assert after.figures["kl"] > 0
+    first = iterations[1]
+    assert first.pairs["pairs"] > 50
+    learnt = next(row for row in first.log if "preference_loss" in row)
+    assert learnt["pairs"] == first.pairs["pairs"]
+    assert learnt["preference_loss"] < math.log(2) + 0.05
+    assert any("aligned" in row.get("valid", {}) for row in first.log)
+    kept = [one for one in iterations if one.kept]
+    assert weights_version(model.generator) == kept[-1].policy
+    names = {path.name for path in (tmp_path / "iteration-01").iterdir()}
+    assert names == {"iteration.json", "pairs.parquet", "policy.safetensors", "rollouts"}
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(trained, judged, tmp_path, monkeypatch):
+    whole, expected = aligned(trained, judged, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def killed_in_training(number):
+        """Stops the given iteration after some steps, when checkpoints are there."""
+        calls = {"batches": 0}
+        original = module.AlignmentRows.batch
+
+        def batch(self, rows, generator):
+            calls["batches"] += 1
+            if calls["batches"] == number:
+                raise Killed
+            return original(self, rows, generator)
+
+        return batch
+
+    for moment in (1, 4, 9):
+        with monkeypatch.context() as patch:
+            patch.setattr(module.AlignmentRows, "batch", killed_in_training(moment))
+            with pytest.raises(Killed):
+                aligned(trained, judged, tmp_path / "cut", resume=True)
+    model, found = aligned(trained, judged, tmp_path / "cut", resume=True)
+    assert weights_version(model.generator) == weights_version(whole.generator)
+    assert [one.policy for one in found] == [one.policy for one in expected]
+    assert [dict(one.figures) for one in found] == [dict(one.figures) for one in expected]
+
+
+def test_finished_iterations_are_taken_as_they_are(trained, judged, tmp_path, monkeypatch):
+    _, expected = aligned(trained, judged, tmp_path)
+    monkeypatch.setattr(module, "roll_out", None)  # would fail if it were called
+    model, found = aligned(trained, judged, tmp_path, resume=True)
+    assert found == expected
+    assert weights_version(model.generator) == [one for one in expected if one.kept][-1].policy
+
+
+def test_without_resume_it_begins_anew(trained, judged, tmp_path):
+    (tmp_path / "iteration-01").mkdir(parents=True)
+    (tmp_path / "iteration-01" / "iteration.json").write_text("{}")
+    _, found = aligned(trained, judged, tmp_path, iterations=1)
+    assert found[1].number == 1
+
+
+def test_where_the_metric_falls_the_policy_before_is_kept(trained, judged, tmp_path, monkeypatch):
+    values = iter([0.5, *[0.1] * 100])
+    monkeypatch.setattr(module, "beam_metrics", lambda *_: {"ndcg@10": next(values)})
+    model, found = aligned(trained, judged, tmp_path, most_loss=0.1, retries=1)
+    assert [one.kept for one in found] == [True, False]
+    assert weights_version(model.generator) == found[0].policy == found[1].policy
+    rates = [row["learning_rate"] for row in found[1].log if "learning_rate" in row]
+    assert rates == pytest.approx([1e-3] * 2)  # the second attempt learns a third as fast
+
+
+def test_shards_of_lists_are_taken_over(trained, judged, tmp_path, monkeypatch):
+    _, expected = aligned(trained, judged, tmp_path / "one", iterations=1)
+    monkeypatch.setattr(module, "roll_out", _counting(module.roll_out, counted := []))
+    for shard in ((1, 2), (2, 2)):
+        loop = Alignment(
+            OneRec.from_pretrained(trained), TRAIN, VALID, judged.model, settings(iterations=1),
+            tmp_path / "two", resume=True,
+        )  # fmt: skip
+        loop.roll_out(shard)
+    _, found = aligned(trained, judged, tmp_path / "two", resume=True, iterations=1)
+    assert counted[-1] == 0  # nothing was left to write
+    assert found[1].policy == expected[1].policy
+
+
+def _counting(function, counted):
+    def count(*arguments):
+        counted.append(function(*arguments))
+        return counted[-1]
+
+    return count
+
+
+def test_pairs_of_another_reward_model_are_refused(trained, judged, tmp_path):
+    aligned(trained, judged, tmp_path, iterations=1)
+    (tmp_path / "iteration-01" / "iteration.json").unlink()
+    other = train_reward_model(
+        SPLIT, REWARD.model_copy(update={"training": TrainingConfig(epochs=1, seed=9)})
+    )
+    with pytest.raises(ArtifactError, match=r"was made with reward .*, but the reward now is"):
+        aligned(trained, other, tmp_path, resume=True, iterations=1)
+
+
+def test_a_model_of_single_items_has_no_lists_to_align(judged, tmp_path):
+    model = OneRec(
+        tokenizer={"codes": 8}, text_encoder="tfidf:16", beam=12,
+        generator={"form": "item_decoder", "dim": 16, "heads": 2, "session": 1},
+        training={"epochs": 1},
+    ).use_catalog(DATA.catalog).fit(TRAIN)  # fmt: skip
+    with pytest.raises(ConfigError, match="this model writes single items"):
+        Alignment(model, TRAIN, VALID, judged.model, settings(), tmp_path)
+
+
+def test_a_saved_reward_model_is_the_same_and_knows_its_settings(judged, tmp_path):
+    judged.save(tmp_path, {"settings": 1})
+    loaded = Judged.load(tmp_path, {"settings": 1})
+    assert weights_version(loaded.model) == weights_version(judged.model)
+    assert loaded.figures == judged.figures
+    assert Judged.load(tmp_path / "nothing", {}) is None
+    with pytest.raises(ArtifactError, match=r"made from something else \(unlike: settings\)"):
+        Judged.load(tmp_path, {"settings": 2})
+    shutil.copy(tmp_path / "reward.safetensors", tmp_path / "kept")
+    other = train_reward_model(
+        SPLIT, REWARD.model_copy(update={"training": TrainingConfig(epochs=1, seed=5)})
+    )
+    other.save(tmp_path / "other", {"settings": 1})
+    shutil.copy(tmp_path / "other" / "reward.safetensors", tmp_path / "reward.safetensors")
+    with pytest.raises(ArtifactError, match="are not those it names"):
+        Judged.load(tmp_path, {"settings": 1})
+
+
+def test_two_judges_share_no_user(monkeypatch):
+    learnt = []
+
+    class Rows(judging.FeedbackRows):
+        def __init__(self, histories, spans, labels, history):
+            learnt.append(set(spans.first.tolist()))  # where the user's events begin
+            super().__init__(histories, spans, labels, history)
+
+    monkeypatch.setattr(judging, "FeedbackRows", Rows)
+    for half in ("even", "odd"):
+        train_reward_model(SPLIT, REWARD, users=half)
+    even, rest, odd, same_rest = learnt
+    assert len(even) > 10
+    assert len(odd) > 10
+    assert not even & odd
+    assert not (even | odd) & rest
+    assert rest == same_rest
+
+
+def test_legal_lists_against_a_loop():
+    histories = some_users(40, seed=2)
+    lists = np.random.default_rng(0).integers(0, 10, (40, 2)).astype(np.int32)
+    expected = [
+        all(item > 0 for item in row) and len(set(row)) == 2 and not set(row) & set(seen.tolist())
+        for row, seen in zip(lists.tolist(), (histories[n] for n in range(40)), strict=True)
+    ]
+    found = legal_lists(lists, histories, TRIE)
+    assert found.tolist() == expected
+    assert 0 < sum(expected) < 40
+
+
+@pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
+def test_free_legality_is_a_share_and_one_where_all_codes_exist(form):
+    generator = policy(form)
+    found = free_legality(generator, TRIE, some_users(20), 1)
+    assert 0 <= found <= 1
+    every = np.array([[a, b, c] for a in range(4) for b in range(3) for c in range(5)])
+    generator.codes = torch.from_numpy(np.vstack([[0, 0, 0], every]))
+    assert free_legality(generator, TRIE, users([[1], [2]]), 1) == 1.0
+
+
+def test_diversity_of_first_codes_written_out():
+    first = np.array([9, 0, 0, 1, 2])
+    assert list_diversity(np.array([[1, 2, 3]]), first) == pytest.approx(2 / 3)
+    assert list_diversity(np.array([[1, 2], [3, 4]]), first) == pytest.approx(1 / 2)
+
+
+def test_the_guard_prefers_any_sound_policy_to_a_better_paid_one():
+    sound, hacked = {"reward": 0.01, "m": 0.3}, {"reward": 99.0, "m": 0.1}
+    assert guarded(sound, "m", 0.2) > guarded(hacked, "m", 0.2)
+
+
+def test_divergence_of_a_policy_from_itself_is_zero(judged):
+    generator = policy()
+    watch = Watch(some_users(8), TRIE, reward_model(), 5, 3)
+    assert watch.figures(generator, generator)["kl"] == pytest.approx(0, abs=1e-5)
+    other = watch.figures(generator, policy(seed=3))
+    assert other["kl"] > 0
+    assert other["reward_max"] >= other["reward_mean"]

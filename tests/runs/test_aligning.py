@@ -1,0 +1,185 @@
+"""Aligned runs: what lies in them, from where they start, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+import llmrec
+from llmrec.cli import main
+from llmrec.data import leave_one_out
+from llmrec.data.simulator import simulate
+from llmrec.errors import ArtifactError, ConfigError
+from llmrec.runs.aligning import align, write_shard
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.recipe import load_recipe
+from llmrec.runs.session_truth import SessionTruth
+
+TASK = {
+    "name": "tiny",
+    "version": 1,
+    "description": "A simulated data set, small enough for tests.",
+    "dataset": "simulate:tiny@1",
+    "split": {"name": "leave_one_out"},
+    "metrics": ["ndcg@10"],
+}
+TOWERS = [
+    {"name": "like", "column": "label"},
+    {"name": "stay", "column": "dwell", "label": "high"},
+]
+RECIPE = {
+    "name": "tiny-ipa",
+    "task": "set by the test",
+    "model": {
+        "name": "onerec",
+        "text_encoder": "tfidf:16",
+        "tokenizer": {"codes": 8},
+        "generator": {
+            "form": "item_decoder", "dim": 16, "heads": 2, "history": 8, "session": 3,
+            "marks_lists": True,
+        },
+        "beam": 12,
+        "best_of": 3,
+        "alignment": {
+            "reward": {
+                "towers": TOWERS, "dim": 8, "history": 10,
+                "training": {"epochs": 1, "batch_size": 128},
+            },
+            "iterations": 1,
+            "share": 0.2,
+            "lists": 4,
+            "most_loss": 0.9,
+            "training": {"epochs": 1, "batch_size": 64},
+        },
+    },
+    "training": {"epochs": 1, "batch_size": 64},
+    "seeds": [3],
+}  # fmt: skip
+
+
+def recipe_file(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    task = folder / "tiny.yaml"
+    task.write_text(yaml.safe_dump(TASK))
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "task": str(task)}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aligned")
+    align(load_recipe(recipe_file(folder)), folder / "run")
+    return folder
+
+
+def outcome(run):
+    """Everything but the seconds it took."""
+    told = run.alignment
+    iterations = [(one["policy"], one["figures"], one["pairs"]) for one in told["iterations"]]
+    return iterations, told["examples"], told["best"]
+
+
+def test_both_runs_are_whole(place):
+    before, after = RunDirectory(place / "run.sft"), RunDirectory(place / "run")
+    assert after.metrics["metrics"]["ndcg@10"]
+    assert before.model().reward_model is None
+    model = llmrec.load(after.path)
+    assert model.reward_model is not None
+    assert model.recommend_session([1, 2]).height == 6
+
+
+def test_the_run_tells_what_alignment_came_to(place):
+    told = RunDirectory(place / "run").alignment
+    assert [one["number"] for one in told["iterations"]] == [0, 1]
+    for one in told["iterations"]:
+        assert {"reward", "true_reward", "true_diversity", "ndcg@10"} <= one["figures"].keys()
+        assert one["figures"]["true_reward"] < told["best"]
+    stages = [each["stage"] for each in told["examples"][0]["lists"]]
+    assert stages == ["before alignment", "aligned", "aligned, best of 3"]
+    titles = set(simulate("simulate:tiny@1").dataset.catalog.titles.to_list())
+    assert set(told["examples"][0]["newest"]) <= titles
+    assert set(told["reward"]["figures"]) == {"like", "stay"}
+
+
+def test_a_run_goes_on_or_starts_from_another(place, tmp_path):
+    recipe = load_recipe(place / "recipe.yaml")
+    from_run = align(recipe, tmp_path / "other", start=place / "run.sft", part="none")
+    resumed = align(recipe, place / "run", resume=True)
+    assert outcome(resumed) == outcome(from_run) == outcome(RunDirectory(place / "run"))
+
+
+def test_shards_are_written_before_the_run_goes_on(place, tmp_path):
+    recipe = load_recipe(place / "recipe.yaml")
+    output, start = tmp_path / "sharded", place / "run.sft"
+    written = [write_shard(recipe, output, shard, start=start) for shard in ((1, 2), (2, 2))]
+    assert sum(written) == 1  # few prompts: one part
+    run = align(recipe, output, start=start, part="none", resume=True)
+    assert outcome(run) == outcome(RunDirectory(place / "run"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["model={name: popularity}", "training={}"], "is for popularity, but only onerec"),
+        (["model.alignment=null"], "has no model.alignment"),
+    ],
+)
+def test_recipes_that_cannot_be_aligned(place, tmp_path, changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        align(load_recipe(place / "recipe.yaml", changes), tmp_path / "run")
+
+
+def test_a_start_of_other_settings_is_refused(place, tmp_path):
+    recipe = load_recipe(place / "recipe.yaml", ["model.generator.dim=8"])
+    with pytest.raises(ArtifactError, match=r"other settings under model\.generator"):
+        align(recipe, tmp_path / "run", start=place / "run.sft")
+
+
+def test_a_reward_model_of_other_settings_is_not_gone_on_with(place):
+    recipe = load_recipe(place / "recipe.yaml", ["model.alignment.reward.dim=16"])
+    with pytest.raises(ArtifactError, match=r"made from something else \(unlike: settings\)"):
+        align(recipe, place / "run", resume=True)
+
+
+def test_plain_runs_have_no_alignment(place):
+    with pytest.raises(ArtifactError, match=r"has no alignment\.json"):
+        _ = RunDirectory(place / "run.sft").alignment
+
+
+def test_the_verb(place, tmp_path, capsys):
+    words = ["align", str(place / "recipe.yaml"), "--output", str(tmp_path / "cli")]
+    words += ["--run", str(place / "run.sft"), "--json"]
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    assert done.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["iterations"][1]["pairs"]["pairs"] > 0
+    with pytest.raises(SystemExit) as done:
+        main([*words, "--shard", "3/2"])
+    assert done.value.code == 2
+    assert "shard 3 of 2" in capsys.readouterr().err
+
+
+def test_sessions_are_worth_what_the_simulator_says():
+    simulation = simulate("simulate:tiny@1")
+    split = leave_one_out(simulation.dataset)
+    truth = SessionTruth.of(split, "valid")
+    lists, values = truth.best(3)
+    np.testing.assert_allclose(truth.values(lists), values)
+    frame = simulation.dataset.interactions.frame
+    for row in (0, 7, 30):
+        user = truth.histories.user_ids[row]
+        own = frame.filter(frame["user_id"] == user)
+        moment = own["timestamp"][len(truth.histories[row])]
+        items = simulation.dataset.catalog.vocabulary.decode(lists[row]).to_list()
+        expected = simulation.truth.session_value(user, items, int(moment))
+        assert values[row] == pytest.approx(expected)
+    seen = np.array([[int(truth.histories[row][0])] * 3 for row in range(len(values))], np.int32)
+    assert not truth.values(seen).any()  # taken before, so worth nothing
+
+
+def test_real_data_have_no_truth(tmp_path):
+    data = simulate("simulate:tiny@1", seed=5).dataset
+    assert SessionTruth.of(leave_one_out(data), "valid") is None

@@ -1,0 +1,101 @@
+"""The training script of OneRec: two processes align as one does, wrong arguments are refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llmrec.runs.aligning import align
+from llmrec.runs.directory import RunDirectory
+from llmrec.runs.recipe import load_recipe
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_onerec.py"
+TASK = {
+    "name": "tiny",
+    "version": 1,
+    "description": "A simulated data set, small enough for tests.",
+    "dataset": "simulate:tiny@1",
+    "split": {"name": "leave_one_out"},
+    "metrics": ["ndcg@10"],
+}
+GENERATOR = {"form": "item_decoder", "dim": 16, "heads": 2, "history": 8, "session": 3}
+REWARD = {
+    "towers": [{"name": "like", "column": "label"}],
+    "dim": 8,
+    "dropout": 0.0,
+    "training": {"epochs": 1, "batch_size": 128},
+}
+RECIPE = {
+    "name": "tiny-ipa",
+    "task": "set by the test",
+    "model": {
+        "name": "onerec",
+        "text_encoder": "tfidf:16",
+        "tokenizer": {"codes": 8},
+        "generator": {**GENERATOR, "dropout": 0.0},
+        "beam": 12,
+        "alignment": {
+            "reward": REWARD,
+            "iterations": 1,
+            "share": 0.2,
+            "lists": 4,
+            "most_loss": 0.9,
+            "training": {"epochs": 1, "batch_size": 64},
+        },
+    },
+    "training": {"epochs": 1, "batch_size": 64},
+    "seeds": [3],
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    task = tmp_path / "tiny.yaml"
+    task.write_text(yaml.safe_dump(TASK))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "task": str(task)}))
+    return path
+
+
+def run(command, folder, *arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [sys.executable, *command, str(SCRIPT), *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_align_as_one_does(recipe, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = run(launch, tmp_path, "--recipe", recipe, "--output", "two")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == "saved in two, trained by 2 processes\n"  # only the main one writes
+    align(load_recipe(recipe), tmp_path / "one")
+    one, two = (RunDirectory(tmp_path / name).alignment for name in ("one", "two"))
+    for ours, theirs in zip(one["iterations"], two["iterations"], strict=True):
+        assert ours["pairs"] == theirs["pairs"]
+        assert ours["kept"] == theirs["kept"]
+        for name in ("reward", "ndcg@10"):
+            assert theirs["figures"][name] == pytest.approx(ours["figures"][name], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model.alignment.lits=3"], "unknown key 'alignment.lits'"),
+        (["model={name: popularity}", "training={}"], "is for popularity; use 'llmrec train'"),
+    ],
+)
+def test_mistakes_end_with_a_sentence_before_training(recipe, tmp_path, arguments, sentence):
+    done = run([], tmp_path, "--recipe", recipe, *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
