@@ -1,0 +1,111 @@
+"""The figures of sessions: every variant of the plan is a recipe, and tiny runs become a result."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from llmrec.data.named import load_dataset
+from llmrec.errors import ArtifactError
+from llmrec.evaluation.tasks import load_task
+from llmrec.recommenders.onerec.alignment.rollouts import Lists
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "eval"))
+
+import onerec_sessions  # noqa: E402
+
+PLAN = ROOT / "eval" / "sessions" / "simulate-small-onerec.yaml"
+TASK = {
+    "name": "tiny",
+    "version": 1,
+    "description": "A simulated data set, small enough for tests.",
+    "dataset": "simulate:tiny@1",
+    "split": {"name": "leave_one_out"},
+    "metrics": ["ndcg@10"],
+}
+REWARD = {
+    "towers": [{"name": "like", "column": "label"}],
+    "dim": 8,
+    "training": {"epochs": 1, "batch_size": 128},
+}
+RECIPE = {
+    "name": "tiny-ipa",
+    "model": {
+        "name": "onerec",
+        "text_encoder": "tfidf:16",
+        "tokenizer": {"codes": 8},
+        "generator": {
+            "form": "item_decoder", "dim": 16, "heads": 2, "history": 8, "session": 3,
+            "marks_lists": True,
+        },
+        "beam": 12,
+        "alignment": {
+            "reward": REWARD, "iterations": 1, "share": 0.1, "lists": 4, "most_loss": 0.9,
+            "training": {"epochs": 1, "batch_size": 64},
+        },
+    },
+    "training": {"epochs": 1, "batch_size": 64},
+    "seeds": [1],
+}  # fmt: skip
+
+
+def test_every_variant_of_the_plan_is_a_recipe():
+    plan = onerec_sessions.Plan.read(PLAN)
+    plain = plan.recipe_of().model.settings["alignment"]
+    assert len(plan.jobs()) == len(plan.seeds) + len(plan.variants)
+    for variant in plan.variants:
+        changed = plan.recipe_of(variant).model.settings["alignment"]
+        assert changed != plain
+        assert changed["reward"] == plain["reward"]  # all are judged by one reward model
+
+
+def test_the_best_of_the_first_lists_is_taken():
+    items = np.arange(1, 13, dtype=np.int32).reshape(1, 4, 3)
+    lists = Lists(items, np.zeros((1, 4), np.float32))
+    rewards = np.array([[0.1, 0.5, 0.2, 0.9]], np.float32)
+    chosen = [onerec_sessions.best_of(lists, rewards, n)[0].tolist() for n in (1, 3, 4)]
+    assert chosen == [[1, 2, 3], [4, 5, 6], [10, 11, 12]]
+
+
+@pytest.mark.slow
+def test_tiny_runs_become_a_result(tmp_path):
+    task_file, recipe_file = tmp_path / "tiny.yaml", tmp_path / "recipe.yaml"
+    task_file.write_text(yaml.safe_dump(TASK))
+    recipe_file.write_text(yaml.safe_dump({**RECIPE, "task": str(task_file)}))
+    plan_file = tmp_path / "tiny-plan.yaml"
+    variants = {"random pairs": ["model.alignment.pick=random"], "ipo": ["model.beam=11"]}
+    plan_file.write_text(
+        yaml.safe_dump(
+            {"recipe": str(recipe_file), "seeds": [1], "best_of": 3, "curve": [1, 3],
+             "variants": variants}
+        )
+    )  # fmt: skip
+    plan, place = onerec_sessions.Plan.read(plan_file), onerec_sessions.Place(tmp_path / "runs")
+    task = load_task(str(task_file))
+    split = task.split(load_dataset(task.dataset))
+    for variant in (None, "random pairs"):
+        onerec_sessions.train_missing(plan, place, variant, 1, split)
+    result = onerec_sessions.record(plan, place, task, split, "abc", tmp_path)
+    best = result.systems[onerec_sessions.BEST]["true_reward"].mean
+    for system in (onerec_sessions.SFT, onerec_sessions.IPA):
+        figures = result.systems[system]
+        assert figures["legality"].mean == 1.0
+        assert figures["true_reward"].mean < best
+        assert "ndcg@10" in figures
+        assert result.best_of[system][1]["true_reward"] == pytest.approx(
+            figures["true_reward"].mean, abs=1e-4
+        )
+    before, after = (
+        result.systems[name]["true_reward"].mean
+        for name in (onerec_sessions.SFT, onerec_sessions.IPA)
+    )
+    assert result.closed.mean == pytest.approx((after - before) / (best - before))
+    assert list(result.ablations) == ["random pairs"]  # the other was not trained
+    assert result.test_runs == 1
+
+    recipe_file.write_text(recipe_file.read_text().replace("beam: 12", "beam: 13"))
+    with pytest.raises(ArtifactError, match="was made by another recipe or seed"):
+        onerec_sessions.record(plan, place, task, split, "abc", tmp_path)
