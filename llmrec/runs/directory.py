@@ -40,6 +40,7 @@ ABOUT_USERS = (
     "per_user.parquet",
     "recommendations.parquet",
     "neighbors.json",  # tells sequences of users by title
+    "alignment.json",  # likewise
 )
 
 
