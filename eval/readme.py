@@ -11,7 +11,7 @@ from pathlib import Path
 
 import decision_tables
 import yaml
-from tables import OVERVIEW, benchmark_table, overview, tiny_lm_table
+from tables import OVERVIEW, benchmark_table, is_of_others, overview, tiny_lm_table
 
 from llmrec.evaluation.ablation import ablation_table, load_ablations
 from llmrec.evaluation.results import Result, load_benchmarks, load_results, results_table
@@ -57,7 +57,7 @@ def with_tables(text: str) -> str:
     names = yaml.safe_load(BENCHMARK_NAMES.read_text(encoding="utf-8"))
     of_sra_cl = [each for each in ablations if each.name.endswith("sra-cl")]
     steps = [each for each in benchmarks if each.benchmark.startswith("sra_cl_step")]
-    compared = [each for each in benchmarks if each.peer is not None]
+    compared = [each for each in benchmarks if is_of_others(each)]
     tasks = {each.task: columns_of(each) for each in results}
     pairs = [task for task, columns in tasks.items() if columns is PAIR_COLUMNS]
     tables = {

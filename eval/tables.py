@@ -100,10 +100,23 @@ def verdict(benchmark: Benchmark) -> str:
     if benchmark.ratio is None:
         return ""
     times = (benchmark.ratio.median, benchmark.ratio.min, benchmark.ratio.max)
+    if round(times[0], 1) == 1:
+        return f"as fast ({factor(times[1])} to {factor(times[2])})"
     word = "faster"
     if times[0] < 1:
         word, times = "slower", (1 / times[0], 1 / times[2], 1 / times[1])
-    return "{:.1f} times {} ({:.1f} to {:.1f})".format(times[0], word, *times[1:])
+    middle, least, most = map(factor, times)
+    return f"{middle} times {word} ({least} to {most})"
+
+
+def factor(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def is_of_others(benchmark: Benchmark) -> bool:
+    """Whether it was compared with another library, not with another way of our own."""
+    peer = benchmark.peer
+    return peer is not None and not peer.version.startswith((THIS_VERSION, "torch"))
 
 
 def duration(seconds: float) -> str:

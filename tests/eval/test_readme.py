@@ -96,6 +96,13 @@ class TestBenchmarks:
         expected = "| some job | 2 ms | our own: 500 µs | 4.0 times slower (2.0 to 5.0) |"
         assert self.row(peer=peer, ratio=ratio) == expected
 
+    def test_as_fast_and_very_much_faster(self):
+        peer = {"name": "Other", "version": "1.2", "seconds": 0.002}
+        even = self.row(peer=peer, ratio={"median": 0.98, "min": 0.9, "max": 1.1})
+        assert even.endswith("| as fast (0.9 to 1.1) |")
+        most = self.row(peer=peer, ratio={"median": 10968.04, "min": 534.2, "max": 12798.0})
+        assert most.endswith("| 10,968 times faster (534 to 12,798) |")
+
     def test_quality_in_equal_time(self):
         setting = {"ours_ndcg@10": 0.05, "peer_ndcg@10": 0.01}
         assert self.row(setting=setting).endswith("| at ndcg@10 0.0500 against 0.0100 |")
