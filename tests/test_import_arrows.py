@@ -35,6 +35,7 @@ LEVELS = {
     "runs": 5,
     "testing": 5,
     "cli": 6,
+    "__main__": 7,
 }
 FOUNDATION = {name for name, level in LEVELS.items() if level == 0}
 # Among the models of `recommenders`, these use another one; the rest keep to themselves.
