@@ -60,7 +60,8 @@ def report_of_detector(
     risks = detector.predict_risk(signatures.records)
     methods = [Method(name, risks, note="a calibrated detector")]
     methods += [_surprise(one, signatures) for one in wanted.methods if one in SINGLE_SCORES]
-    promises = [] if detector.promise is None else [detector.promise.sentence]
+    saved = detector.promise
+    promises = [] if saved is None else [f"Saved with the detector: {saved.sentence}"]
     remarks = list(wanted.remarks)
     drift = detector.drift(signatures.records)
     if drift.alarm:
@@ -121,7 +122,8 @@ def _report(
         return report
     risks = report.risks_of(methods[0])
     more = [
-        certify(risks, report.labels, alpha, wanted.delta, groups=report.groups).sentence
+        "By these items: "
+        + certify(risks, report.labels, alpha, wanted.delta, groups=report.groups).sentence
         for alpha in wanted.alphas
     ]
     odd = upside_down(report.labels, risks)
