@@ -1,6 +1,7 @@
 """A causal language model with semantic IDs, on a random tiny Llama; nothing is downloaded."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -202,6 +203,33 @@ def test_a_saved_model_recommends_the_same(fitted, data, tmp_path):
     fitted.save_pretrained(tmp_path / "model")
     again = OneRecLM.from_pretrained(tmp_path / "model")
     assert again.recommend(histories, k=3).equals(fitted.recommend(histories, k=3))
+
+
+def test_a_model_whose_outputs_are_its_inputs_is_kept_and_resumed(folder, data, tmp_path):
+    tied = shutil.copytree(folder, tmp_path / "tied")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(tied)
+    options = {
+        "language_model": str(tied),
+        "tokenizer": {"codes": 8},
+        "text_encoder": "tfidf:16",
+        "history": 5,
+        "titles": False,
+        "checkpoints": tmp_path / "checkpoints",
+    }
+    train = leave_one_out(data).train_histories()
+    training = {"batch_size": 64, "learning_rate": 1e-3}
+    OneRecLM(**options, training={**training, "epochs": 1}).use_catalog(data.catalog).fit(train)
+    further = OneRecLM(**options, training={**training, "epochs": 2}, resume=True)
+    further.use_catalog(data.catalog).fit(train)
+    whole = OneRecLM(**{**options, "checkpoints": None}, training={**training, "epochs": 2})
+    whole.use_catalog(data.catalog).fit(train)
+    found = further.network.model
+    assert found.lm_head.weight is found.model.embed_tokens.weight
+    for mine, theirs in zip(further.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_histories_longer_than_the_model_reads_are_refused(folder, data):

@@ -12,6 +12,8 @@ from llmrec.recommenders.onerec.language.texts import Prompts, TextBatch
 class LanguageNetwork(nn.Module):
     """Cross-entropy over the whole vocabulary, on the tokens that carry loss.
 
+    Vectors that a model uses both as inputs and as outputs are in its state once.
+
     Args:
         model: A causal language model of transformers.
     """
@@ -19,6 +21,8 @@ class LanguageNetwork(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self._register_state_dict_hook(_without_copies)
+        self.register_load_state_dict_pre_hook(_with_copies)
 
     def forward(self, batch: TextBatch) -> Tensor:
         """Summed loss of a batch, a scalar."""
@@ -51,3 +55,26 @@ class LanguageNetwork(nn.Module):
     def _logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
         result: Tensor = self.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
         return result
+
+
+def _without_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+    """Drop the names under which a weight is there a second time."""
+    for name in _copies(module):
+        state.pop(prefix + name, None)
+
+
+def _with_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Put the names back that :func:`_without_copies` dropped."""
+    for name, original in _copies(module).items():
+        state.setdefault(prefix + name, state[prefix + original])
+
+
+def _copies(module: nn.Module) -> dict[str, str]:
+    """Names of weights that are there before under another name, which comes with them."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, weight in module.named_parameters(remove_duplicate=False):
+        known = first.setdefault(id(weight), name)
+        if known != name:
+            found[name] = known
+    return found
