@@ -21,8 +21,8 @@ class LanguageNetwork(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self._register_state_dict_hook(_without_copies)
-        self.register_load_state_dict_pre_hook(_with_copies)
+        self._register_state_dict_hook(_without_copies)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_copies)  # type: ignore[no-untyped-call]
 
     def forward(self, batch: TextBatch) -> Tensor:
         """Summed loss of a batch, a scalar."""
