@@ -25,6 +25,7 @@ from llmrec.recommenders.onerec.alignment.watching import (
     legal_lists,
     list_diversity,
 )
+from llmrec.recommenders.onerec.trie import Trie
 from llmrec.training.config import TrainingConfig
 
 DATA = simulate("simulate:tiny@1").dataset
@@ -248,11 +249,12 @@ def test_legal_lists_against_a_loop():
 @pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
 def test_free_legality_is_a_share_and_one_where_all_codes_exist(form):
     generator = policy(form)
-    found = free_legality(generator, TRIE, some_users(20), 1)
+    found = free_legality(generator, TRIE, some_users(20))
     assert 0 <= found <= 1
     every = np.array([[a, b, c] for a in range(4) for b in range(3) for c in range(5)])
     generator.codes = torch.from_numpy(np.vstack([[0, 0, 0], every]))
-    assert free_legality(generator, TRIE, users([[1], [2]]), 1) == 1.0
+    full = Trie.build(every, (4, 3, 5))
+    assert free_legality(generator, full, users([[1], [2]])) == 1.0
 
 
 def test_diversity_of_first_codes_written_out():

@@ -7,6 +7,7 @@ they say what was optimised, not what is true.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Watch:
 
         Returns:
             ``reward`` of the most probable list, ``reward_mean`` and ``reward_max`` over the lists
-            of the beam, ``legality`` of the served lists, ``free_legality`` of items decoded
+            of the beam, ``legality`` of the served lists, ``free_legality`` of first items decoded
             without the trie, ``list_diversity`` and, with a reference, ``kl``.
         """
         found = written_lists(policy, self.trie, self.histories, self.lists, self.items)
@@ -64,7 +65,7 @@ class Watch:
             "reward_mean": float(means.mean()),
             "reward_max": float(rewards[some].max(1).mean()),
             "legality": float(legal_lists(served, self.histories, self.trie).mean()),
-            "free_legality": free_legality(policy, self.trie, self.histories, self.items),
+            "free_legality": free_legality(policy, self.trie, self.histories),
             "list_diversity": list_diversity(served[some], policy.codes[:, 0].cpu().numpy()),
         }
         if reference is not None:
@@ -104,33 +105,34 @@ def legal_lists(
 
 
 @torch.inference_mode()
-def free_legality(generator: Generator, trie: Trie, histories: Histories, items: int) -> float:
-    """Share of items that exist where every code is the most probable one, without the trie.
+def free_legality(generator: Generator, trie: Trie, histories: Histories) -> float:
+    """Share of lists whose first item exists where every code is chosen without the trie.
 
     What is served is always legal. This says how well the policy knows which IDs there are; it
-    falls when alignment pushes probability to where there is nothing.
+    falls when alignment pushes probability to where there is nothing. Only first items are looked
+    at: what does not exist cannot be read to go on.
     """
-    with generator.writing_lists():
-        return _free_legality(generator, trie, histories, items)
-
-
-def _free_legality(generator: Generator, trie: Trie, histories: Histories, items: int) -> float:
     steps = search_steps(generator)
-    known = _keys(generator.codes[1:], generator.sizes)
-    legal = total = 0
+    there = torch.from_numpy(trie.item_leaves >= 0).to(generator.codes.device)
+    known = _keys(generator.codes[1:][there], generator.sizes)
+    legal = 0
     for start in range(0, len(histories), _USERS_AT_ONCE):
         block = histories.block(start, min(start + _USERS_AT_ONCE, len(histories)))
-        state, codes, parents = steps.begin(read_histories(generator, block)), None, None
-        for _ in range(items):
-            written = []
-            for level in range(generator.levels):
-                codes = steps.step(state, level, codes, parents).logits.argmax(-1)
-                parents = torch.zeros_like(codes)
-                written.append(codes)
-            keys = _keys(torch.cat(written, dim=1), generator.sizes)
-            legal += int(torch.isin(keys, known).sum())
-            total += keys.numel()
-    return legal / max(total, 1)
+        with generator.writing_lists():
+            written = _greedy_item(steps, read_histories(generator, block), generator.levels)
+        legal += int(torch.isin(_keys(written, generator.sizes), known).sum())
+    return legal / max(len(histories), 1)
+
+
+def _greedy_item(steps: Any, history: torch.Tensor, levels: int) -> torch.Tensor:
+    """``[users, levels]`` the most probable code of every level, one after another."""
+    state, codes, parents = steps.begin(history), None, None
+    written = []
+    for level in range(levels):
+        codes = steps.step(state, level, codes, parents).logits.argmax(-1)
+        parents = torch.zeros_like(codes)
+        written.append(codes)
+    return torch.cat(written, dim=1)
 
 
 def list_diversity(lists: npt.NDArray[np.int32], first_codes: npt.NDArray[np.int64]) -> float:
