@@ -7,6 +7,7 @@ another. The lists are those of :func:`~llmrec.recommenders.onerec.alignment.rol
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,16 +109,19 @@ def _dataset(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     rows = ray.data.from_arrow([_table(rollouts, part) for part in waiting])
-    return rows.map_batches(
-        _Worker,
-        fn_constructor_args=(str(model), cpus, rollouts.shape),
-        batch_size=1,  # a row is a part
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=cpus,
-        num_gpus=gpus or None,
-        ray_remote_args_fn=lambda: {"max_restarts": _DEATHS, "max_task_retries": _DEATHS},
-    )
+    with warnings.catch_warnings():
+        # the one way to bound restarts in the versions that the ray extra allows
+        warnings.filterwarnings("ignore", message="`ray_remote_args_fn` is deprecated")
+        return rows.map_batches(
+            _Worker,
+            fn_constructor_args=(str(model), cpus, rollouts.shape),
+            batch_size=1,  # a row is a part
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=cpus,
+            num_gpus=gpus or None,
+            ray_remote_args_fn=lambda: {"max_restarts": _DEATHS, "max_task_retries": _DEATHS},
+        )
 
 
 def _table(rollouts: Rollouts, part: int) -> pa.Table:
