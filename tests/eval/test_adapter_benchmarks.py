@@ -1,28 +1,21 @@
 """What the benchmarks of adapters count, and that small editions of them do equal work."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_scripts import benchmark_scripts
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec.errors import ArtifactError
 
-FOLDER = Path(__file__).parents[2] / "eval" / "benchmarks"
 NAMES = ("adapter_store", "gated_lora", "gated_lora_gpu", "gated_lora_jobs")
 
 
 @pytest.fixture(scope="module")
 def scripts():
-    """The folder is no package: its files find each other by their names."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield {name: __import__(name) for name in NAMES}
-    for name in (*NAMES, "inference", "inference_jobs", "inference_storage", "record", "work",
-                 "ceiling"):  # fmt: skip
-        sys.modules.pop(name, None)
+    with benchmark_scripts(*NAMES) as found:
+        yield found
 
 
 def test_counted_operations_are_those_of_the_flop_counter(scripts):

@@ -1,12 +1,11 @@
 """What the inference benchmarks count, and that small editions of them do equal work."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import benchmark_scripts
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec.testing.sized_llama import (
@@ -17,28 +16,13 @@ from llmrec.testing.sized_llama import (
     save_sized_llama,
 )
 
-FOLDER = Path(__file__).parents[2] / "eval" / "benchmarks"
 SHAPE = LlamaShape(32, 48, 2, 4, 2, vocab_size=200, context=128, head_dim=16)
 
 
 @pytest.fixture(scope="module")
 def scripts():
-    """The folder is no package: its files find each other by their names."""
-    names = ("inference", "inference_jobs", "inference_storage")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        import inference
-        import inference_jobs
-        import inference_storage
-
-        yield {
-            name: found
-            for name, found in zip(
-                names, (inference, inference_jobs, inference_storage), strict=True
-            )
-        }
-    for name in (*names, "record", "work", "ceiling"):
-        sys.modules.pop(name, None)
+    with benchmark_scripts("inference", "inference_jobs", "inference_storage") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
