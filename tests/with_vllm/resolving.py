@@ -79,6 +79,17 @@ def ask(address, path, body=None, token=None):
     request = urllib.request.Request(f"{address}{path}", data, headers)
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
-            return answer.status, json.loads(answer.read() or b"null")
+            return answer.status, _body(answer)
     except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read() or b"null")
+        return error.code, _body(error)
+
+
+def _body(answer):
+    """What was said: vLLM confirms some requests in plain words."""
+    said = answer.read()
+    if "json" in answer.headers.get("content-type", ""):
+        try:
+            return json.loads(said or b"null")
+        except json.JSONDecodeError:
+            pass  # vLLM 0.32 calls the words of an unloading JSON
+    return said.decode()
