@@ -43,14 +43,27 @@ def hardware() -> str:
     return f"{platform.machine()} {platform.system()}, {cores()} cores{gpu}"
 
 
-def source_commit() -> str | None:
-    """Commit of the source tree the package runs from, or None when installed without one."""
-    root = Path(__file__).parents[2]
+def source_commit(root: Path = Path(__file__).parents[2]) -> str | None:
+    """Commit of the source tree the package runs from, or None when installed without one.
+
+    ``-dirty`` follows where a tracked file differs from the commit; results written since do not
+    count, as no measurement reads them.
+    """
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = _git(root, "rev-parse", "--short=12", "HEAD")
+    changed = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)eval/results")
+    if not commit or changed is None:
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git prints, or None where it is missing, late or refuses."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()
