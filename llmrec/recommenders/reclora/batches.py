@@ -20,6 +20,8 @@ class PromptRows:
         gates: ``[n, d]`` what gates read, or ``[1, gates, K]`` weights that all share.
         labels: ``[n]`` 1 for yes.
         most_tokens: Most tokens of a bucket, padding included.
+        bare: The one beginning that tells no history.
+        history_dropout: Share of rows, drawn anew in every batch, that begin with it.
     """
 
     def __init__(
@@ -30,8 +32,11 @@ class PromptRows:
         gates: npt.NDArray[np.float32],
         labels: npt.NDArray[np.float32],
         most_tokens: int,
+        bare: TokenRows,
+        history_dropout: float = 0.0,
     ) -> None:
         self._beginnings, self._ends, self._items = beginnings, ends, items
+        self._bare, self._history_dropout = bare, history_dropout
         self._gates, self._labels, self._most_tokens = gates, labels, most_tokens
 
     def __len__(self) -> int:
@@ -39,7 +44,11 @@ class PromptRows:
 
     def batch(self, rows: Int64, generator: np.random.Generator) -> PromptBatch:
         """The prompts of some rows."""
-        prompts = self._beginnings.take(rows).followed_by(self._ends.take(self._items[rows] - 1))
+        beginnings = self._beginnings.take(rows)
+        if self._history_dropout:
+            untold = generator.random(rows.size) < self._history_dropout
+            beginnings = beginnings.replaced(untold, self._bare)
+        prompts = beginnings.followed_by(self._ends.take(self._items[rows] - 1))
         found = []
         for group in buckets(prompts.lengths, self._most_tokens):
             ids, there = prompts.take(group).left_padded()

@@ -118,6 +118,13 @@ class RecLoRAConfig(BaseModel):
         1, ge=1, description="Items drawn per event where events have neither labels nor ratings."
     )
     text_history: int = Field(10, ge=0, description="Most events that a prompt tells.")
+    history_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of training rows whose prompt tells no event, drawn anew in every "
+        "batch: what they ask can only be answered from the gates.",
+    )
     retrieval: Retrieval = Field(
         "recent",
         description="Which events those are: the newest, those most like the user's others, or "

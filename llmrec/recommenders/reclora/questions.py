@@ -61,6 +61,13 @@ class Questions:
         """The end of the question about every item, row ``code - 1``."""
         return self.writer.ends
 
+    @property
+    def bare(self) -> TokenRows:
+        """The beginning of a prompt that tells no event: ``[1]``."""
+        nothing = np.empty(0, dtype=np.int32)
+        liked = np.empty(0, dtype=bool) if self.action == "like" else None
+        return self.writer.beginnings(Told(nothing, liked, np.zeros(2, dtype=np.int64)))
+
     def beginnings(
         self, histories: Histories, items: npt.NDArray[np.int32] | None = None
     ) -> TokenRows:

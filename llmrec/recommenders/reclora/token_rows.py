@@ -48,6 +48,19 @@ class TokenRows:
         index = span_indices(self.offsets[rows], lengths)
         return TokenRows(self.tokens[index], offsets_of(lengths))
 
+    def replaced(self, which: npt.NDArray[np.bool_], other: "TokenRows") -> "TokenRows":
+        """These rows, with the only row of the other in place of some.
+
+        Args:
+            which: ``[n]`` rows that are replaced.
+            other: One row.
+        """
+        both = TokenRows(
+            np.concatenate([self.tokens, other.tokens]),
+            np.concatenate([self.offsets, self.offsets[-1:] + other.offsets[1:]]),
+        )
+        return both.take(np.where(which, len(self), np.arange(len(self))))
+
     def followed_by(self, others: "TokenRows") -> "TokenRows":
         """Row ``i`` of these and behind it row ``i`` of the others."""
         lengths = self.lengths + others.lengths

@@ -104,6 +104,8 @@ def train_ranker(
         gates,
         rows.labels,
         config.tokens_at_once,
+        ranker.questions.bare,
+        config.history_dropout,
     )
     loss = AnswerLoss(ranker.lora, ranker.answers, _passes(training, len(rows)))
     settings = config.model_dump(mode="json", exclude={"training"})

@@ -36,10 +36,17 @@ def one_by_one(ranker, pairs, row, weights):
     return float(logits[yes] - logits[no])
 
 
-def rows_of(ranker, pairs, labels, most_tokens=10_000):
-    gates = pairs.inputs
+def rows_of(ranker, pairs, labels, most_tokens=10_000, history_dropout=0.0):
+    questions = ranker.questions
     return PromptRows(
-        pairs.beginnings, ranker.questions.ends, pairs.items, gates, labels, most_tokens
+        pairs.beginnings,
+        questions.ends,
+        pairs.items,
+        pairs.inputs,
+        labels,
+        most_tokens,
+        questions.bare,
+        history_dropout,
     )
 
 
@@ -63,6 +70,28 @@ def test_the_loss_is_two_way_cross_entropy(model, pairs):
         assert (len(batch.buckets) > 1) == (most_tokens == 300)
         with torch.inference_mode():
             assert float(loss(batch)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_some_prompts_of_training_tell_no_history(model, pairs):
+    ranker, (given, labels) = model.ranker, pairs
+    drawn = np.tile(np.arange(10), 40)
+    source = rows_of(ranker, given, labels, 10**6, history_dropout=0.25)
+    (bucket,) = source.batch(drawn, np.random.default_rng(3)).buckets
+    (again,) = source.batch(drawn, np.random.default_rng(3)).buckets
+    assert torch.equal(bucket.ids, again.ids)
+    ends = ranker.questions.ends
+    bare = ranker.questions.beginnings(SPLIT.train_histories().take([0]).last(0))
+    assert bare[0].tolist() == ranker.questions.bare[0].tolist()
+    told, untold = set(), set()
+    for row in range(10):
+        end = ends[int(given.items[row]) - 1].tolist()
+        told.add((*given.beginnings[row].tolist(), *end))
+        untold.add((*bare[0].tolist(), *end))
+    found = [
+        tuple(ids[there].tolist()) for ids, there in zip(bucket.ids, bucket.there, strict=True)
+    ]
+    assert set(found) == told | untold
+    assert 60 <= sum(each in untold for each in found) <= 140  # a hundred expected
 
 
 def test_only_experts_and_gates_learn_and_are_kept(model, pairs):

@@ -124,6 +124,13 @@ def test_answers_are_tokens_that_differ(tokens):
         answer_ids(tokens, ("Yes", ""))
 
 
+def test_rows_replaced_by_another_row():
+    rows = TokenRows.of([[1, 2], [], [3]]).replaced(
+        np.array([True, False, True]), TokenRows.of([[7, 8, 9]])
+    )
+    assert [rows[row].tolist() for row in range(3)] == [[7, 8, 9], [], [7, 8, 9]]
+
+
 def test_rows_of_tokens():
     left, right = TokenRows.of([[1, 2], [], [3]]), TokenRows.of([[7], [8, 9], []])
     both = left.followed_by(right)
