@@ -88,17 +88,17 @@ def columns_of(records: Sequence[SignatureRecord], k: int) -> Columns:
     logprobs = np.full((total, k), FLOOR, dtype=np.float32)
     valid = np.zeros((total, k), dtype=np.bool_)
     tail = np.empty(total, dtype=np.float32)
-    widths = np.array([record.k for record in records], dtype=np.int64)
-    for width in np.unique(widths):
-        chosen = np.flatnonzero(widths == width)
-        alike = [records[int(i)] for i in chosen]
+    widths = [record.k for record in records]
+    for width in sorted(set(widths)):
+        chosen = [i for i, own in enumerate(widths) if own == width]
+        alike = [records[i] for i in chosen]
         # rows of all records lie one after another, and need not be found one by one
         every = slice(None) if len(alike) == len(records) else None
         rows = every or span_indices(offsets[chosen], np.diff(offsets)[chosen])
         values = np.concatenate([record.topk_logprobs for record in alike], dtype=np.float32)
         received = np.concatenate([record.topk_valid for record in alike])
         received &= values > FLOOR
-        kept = min(int(width), k)
+        kept = min(width, k)
         logprobs[rows, :kept], valid[rows, :kept] = values[:, :kept], received[:, :kept]
         sent = np.concatenate([record.tail_logmass for record in alike])
         tail[rows] = _with_cut_mass(sent, values[:, kept:], received[:, kept:])
@@ -119,11 +119,14 @@ def columns_of(records: Sequence[SignatureRecord], k: int) -> Columns:
 def _joined(
     records: Sequence[SignatureRecord], name: str, dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:
-    parts = [
-        np.full(len(record), np.nan) if (value := getattr(record, name)) is None else value
-        for record in records
+    parts = [getattr(record, name) for record in records]
+    if all(part is None for part in parts):  # also where there is no record
+        return np.full(sum(map(len, records)), np.nan).astype(dtype)
+    known = [
+        np.full(len(record), np.nan) if part is None else part
+        for record, part in zip(records, parts, strict=True)
     ]
-    return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype=dtype)
+    return np.concatenate(known).astype(dtype)
 
 
 def _with_cut_mass(tail: FloatArray, values: FloatArray, cut: BoolArray) -> FloatArray:

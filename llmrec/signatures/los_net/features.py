@@ -80,13 +80,14 @@ def build_features(columns: Columns, normaliser: Normaliser) -> Features:
     np.clip(normal, -limit, limit, out=normal)
     missing = np.isnan(columns.actual)
     known = np.where(missing, mean, np.maximum(columns.actual, FLOOR))
-    rank = np.where(columns.censored, columns.valid.sum(axis=1), columns.rank)
+    count = columns.valid.sum(axis=1)
+    rank = np.where(columns.censored, count, columns.rank)
     return Features(
         normal,
         np.clip((known - mean) / scale, -limit, limit).astype(np.float32),
         rank.astype(np.int64),
         _scaled_rank(rank, columns.vocab_size),
-        _channels(columns, missing, received),
+        _channels(columns, missing, count, received),
     )
 
 
@@ -157,7 +158,10 @@ def _scaled_rank(rank: IntArray, vocab_size: IntArray) -> FloatArray:
 
 
 def _channels(
-    columns: Columns, missing: BoolArray, moments: tuple[FloatArray, FloatArray]
+    columns: Columns,
+    missing: BoolArray,
+    count: IntArray,
+    moments: tuple[FloatArray, FloatArray],
 ) -> FloatArray:
     values, valid = columns.logprobs, columns.valid
     best = np.where(valid[:, 0], values[:, 0], np.float32(0))
@@ -178,8 +182,11 @@ def _channels(
         "margin": best - second,
         "entropy": entropy,
         "actual_logprob": np.where(missing, np.float32(0), np.maximum(columns.actual, FLOOR)),
-        "share_received": valid.mean(axis=1),
+        "share_received": count / valid.shape[1],
         "rank_censored": columns.censored,
         "actual_missing": missing,
     }
-    return np.stack([found[name] for name in CHANNELS], axis=1).astype(np.float32)
+    channels = np.empty((len(values), len(CHANNELS)), dtype=np.float32)
+    for place, name in enumerate(CHANNELS):
+        channels[:, place] = found[name]
+    return channels

@@ -96,29 +96,46 @@ class LOSNetwork(nn.Module):
         bias = self.project.bias
         return torch.cat([bias, torch.zeros_like(bias)])[None]
 
-    def read(self, vectors: Tensor, seen: Tensor) -> Tensor:
+    def read(
+        self, vectors: Tensor, seen: Tensor | None = None, asked: Tensor | None = None
+    ) -> Tensor:
         """Logits of windows in a grid.
 
         Args:
             vectors: ``[W, N, width]``.
-            seen: ``[W, N]`` which of them may be looked at.
+            seen: ``[W, N]`` which of them may be looked at; None if all may.
+            asked: What :meth:`fixed_questions` gave; found anew if left out.
 
         Returns:
             ``[W]``.
         """
         first = self.first.expand(vectors.shape[0], 1, -1)
         states = torch.cat([first, vectors], dim=1) + self.positions[: vectors.shape[1] + 1]
-        seen = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1)
+        if seen is not None:
+            seen = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1)
         for layer in self.layers[:-1]:
             states = layer(states, seen)
         last = self.layers[-1]
         if self.config.pooling == "cls":
-            read = last.first(states, seen)  # type: ignore[operator]
+            read = last.first(states, seen, asked)  # type: ignore[operator]
+        elif seen is None:
+            read = last(states).mean(1)
         else:
             states = last(states, seen) * seen.unsqueeze(-1)
             read = states.sum(1) / seen.sum(1, keepdim=True)
         logits: Tensor = self.head(read).squeeze(-1)
         return logits
+
+    def fixed_questions(self) -> Tensor | None:
+        """What the first state asks of all others, ``[1, heads, width]``.
+
+        None where it depends on the text: there are more layers, or all states are read.
+        """
+        if len(self.layers) > 1 or self.config.pooling != "cls":
+            return None
+        layer = self.layers[0]
+        assert isinstance(layer, EncoderLayer)
+        return layer.questions((self.first + self.positions[0])[None])
 
     def set_channel_scales(self, channels: Tensor) -> None:
         """Standardise the extra channels by ``[T, channels]`` examples; flags stay as they are."""

@@ -1,13 +1,16 @@
 """Risk while an answer is being written: one position after another.
 
 After every position the risk is that of the text so far, equal to what ``predict_risk`` says about
-it up to rounding. A position's vector is computed once; the windows that are complete keep their
-logits. It means something early in an answer only if training saw beginnings
-(``random_prefix=true``).
+it up to rounding. A position's vector is computed once, and so is the logit of a complete window;
+with one layer, what the first state asks of the others never changes. It means something early in
+an answer only if training saw beginnings (``random_prefix=true``).
 """
+
+import math
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from llmrec.errors import ConfigError
@@ -16,7 +19,6 @@ from llmrec.signatures.los_net.batches import Inputs
 from llmrec.signatures.los_net.model import LOSNet
 from llmrec.signatures.los_net.network import LOSNetwork
 from llmrec.signatures.los_net.origins import OnMismatch
-from llmrec.signatures.los_net.windows import windows_of
 
 
 class RiskStream:
@@ -59,55 +61,57 @@ class RiskStream:
         inputs = Inputs.of(source.features)
         self._length += len(positions)
         logits = [text.push(inputs) for text in self._texts]
-        logit = float(np.mean(logits)) - self._model.shift
-        return float(1 / (1 + np.exp(-logit)))
+        return float(expit(sum(logits) / len(logits) - self._model.shift))
 
 
 class _GrowingText:
-    """The vectors of one network's windows that may still change, and the logits of the others."""
+    """The vectors of one network's window that may still change, and what the others said.
 
+    One window at most is open: the next one begins to count when the text outgrows the last.
+    """
+
+    @torch.inference_mode()
     def __init__(self, network: LOSNetwork) -> None:
         self._network = network
         self._device = next(network.parameters()).device
-        config = network.config
-        self._vectors = torch.empty(0, config.hidden, device=self._device)
-        self._begins = 0  # position of the first vector kept
-        self._length = 0
-        self._complete: list[float] = []
+        self._asked = network.fixed_questions()
+        self._vectors = torch.empty(0, network.config.hidden, device=self._device)
+        self._complete = 0  # windows
+        self._pooled = -math.inf if network.config.task == "correctness" else 0.0
+        self._overlap = 0  # positions of the open window that the last complete one had too
 
     def push(self, inputs: Inputs) -> float:
         network, config = self._network, self._network.config
         moved = Inputs(*(tensor.to(self._device) for tensor in vars(inputs).values()))
         self._vectors = torch.cat([self._vectors, network.embed(moved)])
-        self._length += len(moved.actual)
-        lengths = np.array([self._length])
-        windows = windows_of(lengths, config.window, config.stride, config.long_text == "cut")
-        open_logits = []
-        for start, length in zip(windows.start.tolist(), windows.length.tolist(), strict=True):
-            if start < self._begins:
-                continue
-            part = self._vectors[start - self._begins : start - self._begins + length]
-            logit = self._logit_of(part)
-            if length == config.window:
-                self._complete.append(logit)
-                self._forget_before(start + config.stride)
-            else:
-                open_logits.append(logit)
-        found = self._complete + open_logits
-        return max(found) if config.task == "correctness" else sum(found) / len(found)
+        while len(self._vectors) >= config.window and not self._is_cut:
+            logit = self._logit_of(self._vectors[: config.window])
+            self._pooled, self._complete = self._pooled_with(logit)
+            self._vectors = self._vectors[config.stride :]
+            self._overlap = config.window - config.stride
+        if self._is_cut:
+            self._vectors = self._vectors[:0]  # nothing after the first window is looked at
+        pooled, count = self._pooled, self._complete
+        if not count or len(self._vectors) > self._overlap:
+            pooled, count = self._pooled_with(self._logit_of(self._vectors))
+        return pooled if config.task == "correctness" else pooled / count
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._complete > 0 and self._network.config.long_text == "cut"
+
+    def _pooled_with(self, logit: float) -> tuple[float, int]:
+        """Largest logit, or their sum, and the number of windows, with one more."""
+        largest = self._network.config.task == "correctness"
+        pooled = max(self._pooled, logit) if largest else self._pooled + logit
+        return pooled, self._complete + 1
 
     def _logit_of(self, vectors: Tensor) -> float:
         config = self._network.config
         if config.pad_attention == "official":
             padding = self._network.padding().expand(config.window - len(vectors), -1)
             vectors = torch.cat([vectors, padding])
-        seen = torch.ones(1, len(vectors), dtype=torch.bool, device=self._device)
-        return float(self._network.read(vectors[None], seen))
-
-    def _forget_before(self, position: int) -> None:
-        """Drop vectors that no window still to come will look at."""
-        self._vectors = self._vectors[position - self._begins :]
-        self._begins = position
+        return float(self._network.read(vectors[None], asked=self._asked))
 
 
 def split_positions(record: SignatureRecord) -> list[SignatureRecord]:

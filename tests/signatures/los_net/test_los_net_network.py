@@ -83,6 +83,11 @@ def test_layer_is_torchs_encoder_layer(padded):
     expected = torch_layer(layer, 16, 4)(states, src_key_padding_mask=~seen)
     torch.testing.assert_close(layer(states, seen)[seen], expected[seen], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(layer.first(states, seen), expected[:, 0], atol=1e-5, rtol=1e-5)
+    if not padded:
+        torch.testing.assert_close(layer(states), expected, atol=1e-5, rtol=1e-5)
+        asked = layer.questions(states[:, 0])
+        found = layer.first(states, asked=asked)
+        torch.testing.assert_close(found, expected[:, 0], atol=1e-5, rtol=1e-5)
 
 
 def test_short_form_has_the_gradients_of_the_long_one():

@@ -1,5 +1,6 @@
 """Streaming, occlusion, heat maps and ONNX: each against predict_risk."""
 
+import itertools
 import json
 from html.parser import HTMLParser
 
@@ -20,6 +21,7 @@ VARIANTS = [
     {"task": "membership", "layers": 2, "members": 2},
     {"pad_attention": "official", "normaliser": "full"},
     {"pooling": "mean", "long_text": "cut"},
+    {"task": "membership", "stride": 10},
 ]
 
 
@@ -43,11 +45,14 @@ def test_streaming_equals_the_whole_after_every_position(model, long_record):
     assert len(stream) == 33
 
 
-def test_streaming_takes_several_at_once(model, long_record):
+@pytest.mark.parametrize("cuts", [(0, 17, 33), (0, 33), (0, 10, 20, 21, 33), (0, 1, 15, 16, 33)])
+def test_streaming_takes_several_at_once(model, long_record, cuts):
+    """Also where windows end, and where several of them end in one push."""
     stream = RiskStream(model)
-    stream.push(slice_positions(long_record, 0, 17))
-    found = stream.push(slice_positions(long_record, 17, 33))
-    assert found == pytest.approx(float(model.predict_risk([long_record])[0]), abs=1e-5)
+    for start, stop in itertools.pairwise(cuts):
+        found = stream.push(slice_positions(long_record, start, stop))
+        whole = model.predict_risk([slice_positions(long_record, 0, stop)])
+        assert found == pytest.approx(float(whole[0]), abs=1e-5)
 
 
 def test_streaming_refuses_nothing_and_strangers(fitted, long_record):
