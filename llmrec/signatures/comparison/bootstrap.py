@@ -17,6 +17,7 @@ from llmrec.evaluation.significance import resample_weights
 METRICS = ("auc", "average_precision", "tpr_at_1_fpr", "tpr_at_5_fpr")
 _RATES = (0.01, 0.05)
 DRAWS = 1000
+_HELD = 1 << 16  # weights of records at once: so many stay in the cache
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,9 +81,22 @@ def _figures(
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    each = weights[:, codes[order]].astype(np.float64)
-    wrong = np.cumsum(each * labels[order], axis=1)[:, ends]
-    flagged = np.cumsum(each, axis=1)[:, ends]
+    ranked_labels, ranked_codes = labels[order], codes[order]
+    step = max(1, _HELD // order.size)
+    some = [
+        _of_ranking(ranked_labels, ends, weights[start : start + step].take(ranked_codes, axis=1))
+        for start in range(0, len(weights), step)
+    ]
+    return np.concatenate(some)
+
+
+def _of_ranking(
+    labels: Floats, ends: npt.NDArray[np.intp], weights: npt.NDArray[np.float32]
+) -> Floats:
+    """Figures of ranked records, weighed by ``[draws, n]``; steps of the ranking have ends."""
+    each = weights.astype(np.float64)
+    wrong = np.cumsum(each * labels, axis=1).take(ends, axis=1)
+    flagged = np.cumsum(each, axis=1).take(ends, axis=1)
     right = flagged - wrong
     positives, negatives = wrong[:, -1:], right[:, -1:]
     with np.errstate(invalid="ignore", divide="ignore"):

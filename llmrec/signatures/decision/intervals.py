@@ -6,6 +6,7 @@ All methods share their resamples, so that a difference is judged on the same it
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from llmrec.signatures.decision.labelled import Codes, Values, checked_pairs, gr
 
 DRAWS = 1000
 _LEVEL = 0.95
+_HELD = 1 << 16  # weights of items at once: so many stay in the cache
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def auc_intervals(
     checked = {name: checked_pairs(labels, values) for name, values in risks.items()}
     n = np.asarray(labels).size
     codes = group_codes(groups, n)
-    drawn = {name: _resampled(y, r, codes, draws, seed) for name, (y, r) in checked.items()}
+    orders = {name: _Order.of(y, r, codes) for name, (y, r) in checked.items()}
+    drawn = _resampled(orders, int(codes.max()) + 1, draws, seed)
     values = {name: auc(y, r) for name, (y, r) in checked.items()}
     first = next(iter(values))
     found = {}
@@ -72,21 +75,55 @@ def auc_intervals(
     return found
 
 
-def _resampled(labels: Values, risks: Values, codes: Codes, draws: int, seed: int) -> Values:
-    """``[draws]`` AUCs; NaN where a resample has one label only."""
-    order = np.argsort(risks, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(risks[order]) != 0))
-    wrong = labels[order]
-    found = []
-    for weights in resample_weights(int(codes.max()) + 1, seed, draws):
-        each = weights[:, codes[order]].astype(np.float64)
-        positive = np.add.reduceat(each * wrong, starts, axis=1)
-        negative = np.add.reduceat(each * (1 - wrong), starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        wins = (positive * below).sum(axis=1)
-        found.append(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
-    return np.concatenate(found)
+@dataclass(frozen=True)
+class _Order:
+    """How one method orders items: all that its AUC on a resample needs.
+
+    Attributes:
+        wrong: ``[w]`` groups of the wrong items, least risky first.
+        right: ``[r]`` groups of the right items, least risky first.
+        below: ``[w]`` how many right items have a lower risk.
+        up_to: ``[w]`` how many have a lower or the same one.
+    """
+
+    wrong: Codes
+    right: Codes
+    below: Codes
+    up_to: Codes
+
+    @classmethod
+    def of(cls, labels: Values, risks: Values, codes: Codes) -> Self:
+        order = np.argsort(risks, kind="stable")
+        wrong, right = (order[labels[order] == label] for label in (1, 0))
+        below, up_to = (np.searchsorted(risks[right], risks[wrong], s) for s in ("left", "right"))
+        return cls(codes[wrong], codes[right], below, up_to)
+
+    def aucs(self, weights: Values) -> Values:
+        """``[draws]`` AUCs of groups weighed by ``[draws, groups]``; NaN with one label only."""
+        positive = weights.take(self.wrong, axis=1)
+        negative = np.zeros((len(weights), self.right.size + 1))
+        np.cumsum(weights.take(self.right, axis=1), axis=1, out=negative[:, 1:])
+        # whole numbers: a win counts 2 and a tie 1, so nothing is rounded until the last division
+        beaten = negative.take(self.below, axis=1) + negative.take(self.up_to, axis=1)
+        wins = np.einsum("dw,dw->d", positive, beaten) / 2
+        pairs = positive.sum(axis=1) * negative[:, -1]
+        found: Values = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+        return found
+
+
+def _resampled(
+    orders: Mapping[str, _Order], groups: int, draws: int, seed: int
+) -> dict[str, Values]:
+    """``[draws]`` AUCs of every method, on the same resamples, a few of them at a time."""
+    found: dict[str, list[Values]] = {name: [] for name in orders}
+    items = max(order.wrong.size + order.right.size for order in orders.values())
+    step = max(1, _HELD // items)
+    for weights in resample_weights(groups, seed, draws):
+        for start in range(0, len(weights), step):
+            some = weights[start : start + step].astype(np.float64)
+            for name, order in orders.items():
+                found[name].append(order.aucs(some))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _ends(drawn: Values) -> tuple[float, float]:

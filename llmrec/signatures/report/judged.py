@@ -95,7 +95,8 @@ class RiskReport:
     @cached_property
     def groups(self) -> list[str]:
         """Groups of the labelled rows."""
-        return [self.signatures.groups[row] for row in self.labelled]
+        every = self.signatures.groups
+        return [every[row] for row in self.labelled]
 
     @property
     def is_judged(self) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from llmrec.evaluation.significance import resample_weights
+from llmrec.signatures.comparison import bootstrap
 from llmrec.signatures.comparison.bootstrap import METRICS, resample
 from llmrec.signatures.decision.curves import average_precision, tpr_at_fpr
 
@@ -46,6 +47,14 @@ def test_a_resample_is_one_of_copied_groups():
         assert found.drawn[1, draw, 1] == pytest.approx(
             average_precision(labels[rows], -scores[rows])
         )
+
+
+def test_resamples_taken_a_few_at_a_time_are_the_same(monkeypatch):
+    labels, scores, groups = drawn()
+    whole = resample(labels, [scores, -scores], groups, draws=20)
+    monkeypatch.setattr(bootstrap, "_HELD", 3 * labels.size)
+    some = resample(labels, [scores, -scores], groups, draws=20)
+    np.testing.assert_array_equal(some.drawn, whole.drawn)
 
 
 def test_differences_are_paired():

@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from llmrec.evaluation.significance import resample_weights
+from llmrec.signatures.decision import intervals
 from llmrec.signatures.decision.intervals import auc_intervals
 
 
@@ -12,7 +13,10 @@ def drawn(n=120, seed=0):
     return labels, labels + rng.normal(0, 1.5, n), np.round(labels + rng.normal(0, 3, n))
 
 
-def test_intervals_are_those_of_scikit_learns_auc_on_every_resample():
+@pytest.mark.parametrize("held", [1 << 16, 500])
+def test_intervals_are_those_of_scikit_learns_auc_on_every_resample(monkeypatch, held):
+    """Whether all resamples are taken at once or four of them."""
+    monkeypatch.setattr(intervals, "_HELD", held)
     labels, good, poor = drawn()
     groups = np.arange(120) // 3
     found = auc_intervals(labels, {"good": good, "poor": poor}, groups.tolist(), draws=60)
@@ -30,6 +34,13 @@ def test_intervals_are_those_of_scikit_learns_auc_on_every_resample():
         [poor_found.difference_low, poor_found.difference_high], apart, atol=1e-9
     )
     assert poor_found.difference == pytest.approx(poor_found.auc - found["good"].auc)
+
+
+def test_a_resample_of_one_class_counts_for_nothing():
+    labels, risks = [0, 0, 1, 1, 1], [0.1, 0.4, 0.3, 0.8, 0.9]
+    found = auc_intervals(labels, {"m": risks}, list("aabbc"), draws=200)["m"]
+    assert found.auc == 5 / 6
+    assert (found.low, found.high) == (3 / 4, 1)  # a third of the resamples lacks a or all others
 
 
 def test_groups_that_move_together_widen_the_interval():
