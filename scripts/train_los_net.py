@@ -11,38 +11,19 @@ Label 1, risk, is a wrong answer. Only the main process saves and judges.
 """
 
 import argparse
-import csv
-import gzip
 import json
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec.errors import ConfigError, DataError, LlmrecError
+from llmrec.errors import ConfigError, LlmrecError
+from llmrec.runs.recipe import load_values
 
 if TYPE_CHECKING:
-    from llmrec.inference.signature import SignatureRecord
+    from llmrec.signatures.records import SignatureSet
 
 _KEYS = {"file", "mode", "k", "vocab_size", "test_share", "seed", "detector"}
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Records with labels and groups."""
-
-    records: "list[SignatureRecord]"
-    labels: list[float]
-    groups: list[str]
-
-    def take(self, rows: Any) -> "Labelled":
-        """Some of the rows."""
-        return Labelled(
-            [self.records[i] for i in rows],
-            [self.labels[i] for i in rows],
-            [self.groups[i] for i in rows],
-        )
 
 
 def main() -> None:
@@ -54,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     # ---- recipe: before anything slow is imported, so that a mistake costs nothing ----
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = load_values(arguments.recipe, arguments.overrides, _KEYS)
     home = os.environ.get("LLMREC_DATA_HOME")
     if not home:
         raise ConfigError("set LLMREC_DATA_HOME to the data folder.")
@@ -66,7 +47,7 @@ def main() -> None:
     from llmrec.training.setup import processes
 
     every = read_answers(Path(home) / recipe["file"], recipe)
-    labels = checked_labels(every.labels, len(every.records))
+    labels = checked_labels(every.labels, len(every))
     learn, test = hold_out(labels, every.groups, recipe["test_share"], recipe["seed"])
 
     # ---- training: processes share the gradients ----
@@ -88,58 +69,16 @@ def main() -> None:
     state.destroy_process_group()
 
 
-def load_recipe(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """The recipe's values, with dotted overrides."""
-    import yaml
+def read_answers(path: Path, recipe: dict[str, Any]) -> "SignatureSet":
+    """One labelled record per question; the answer is the most probable token."""
+    import polars as pl
 
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing.")
-    recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigError(f"{override!r} changes nothing; write name=value.")
-        *outer, last = name.split(".")
-        place = recipe
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = yaml.safe_load(value)
-    unknown, missing = sorted(recipe.keys() - _KEYS), sorted(_KEYS - recipe.keys())
-    if unknown or missing:
-        raise ConfigError(f"{path}: unknown {unknown}, missing {missing}.")
-    return recipe
+    from llmrec.signatures.readers import read_token_table
 
-
-def read_answers(path: Path, recipe: dict[str, Any]) -> Labelled:
-    """One record per question; the answer is the most probable token."""
-    import numpy as np
-
-    from llmrec.inference.signature import Position, record_of_positions
-
-    if not path.is_file():
-        raise DataError(f"{path} is missing.")
-    found = Labelled([], [], [])
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["mode"] != recipe["mode"] or not row["probs"]:
-                continue
-            probabilities = np.array(row["probs"].split(), dtype=np.float64)
-            # letters of both cases were added up, and rounding can lift the sum above 1
-            logprobs = np.log(probabilities / max(probabilities.sum(), 1.0))
-            best = int(probabilities.argmax())
-            record = record_of_positions(
-                [Position(logprobs.tolist(), actual=best)],
-                recipe["k"],
-                vocab_size=recipe["vocab_size"],
-                mode="raw_logprobs",
-                kind="output",
-                has_eos=False,
-                fingerprint={"model": path.name.removesuffix(".csv.gz")},
-            )
-            found.records.append(record)
-            found.labels.append(float(row["tokens"].split()[best] != row["gold"]))
-            found.groups.append(row["subject"])
-    return found
+    read = read_token_table(path, k=recipe["k"], vocab_size=recipe["vocab_size"], group="subject")
+    for bad in read.bad:
+        print(bad, file=sys.stderr)
+    return read.require_some().where(pl.col("mode") == recipe["mode"])
 
 
 if __name__ == "__main__":

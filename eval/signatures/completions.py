@@ -11,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from reporting import data_home, limit_threads, load_recipe
+from reporting import data_home, limit_threads
 
 from llmrec.errors import LlmrecError
 from llmrec.runs.environment import hardware, source_commit
+from llmrec.runs.recipe import load_values
 from llmrec.signatures.comparison import compare_methods, write_signature_result
 from llmrec.signatures.comparison.results import methods_table, summary_table
 from llmrec.signatures.readers import LogOptions, read_signatures
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--commit", help="of the code, where there is no repository to ask")
     parser.add_argument("--test-runs", type=int, default=1, help="looks at the test part so far")
     arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe, arguments.set, KEYS)
+    recipe = load_values(arguments.recipe, arguments.set, KEYS)
     limit_threads(1)
 
     # ---- raw responses, graded by the gold answers beside them ----

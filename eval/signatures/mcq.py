@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from reporting import data_home, limit_threads, load_recipe, without_test
+from reporting import data_home, limit_threads, without_test
 
 from llmrec.errors import LlmrecError
 from llmrec.runs.environment import hardware, source_commit
+from llmrec.runs.recipe import load_values
 from llmrec.signatures.comparison import compare_methods, write_signature_result
 from llmrec.signatures.readers import read_token_table
 from llmrec.signatures.records import SignatureSet
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--commit", help="of the code, where there is no repository to ask")
     arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe, arguments.set, KEYS)
+    recipe = load_values(arguments.recipe, arguments.set, KEYS)
 
     # ---- one process per cell; they start afresh, since polars does not survive a fork ----
     names = [f"{llm}-{mode}" for llm in recipe["files"] for mode in recipe["modes"]]

@@ -6,7 +6,7 @@ is a default, from the recipe or from an override. Values are checked against th
 of the model itself, so a recipe that loads can be trained. Nothing here reads data.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -111,7 +111,33 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         ConfigError: The file is missing or not YAML, or a key or a value is not valid; one
             sentence says which.
     """
-    path = Path(path)
+    values = _read_mapping(Path(path), "the keys name, task and model")
+    return parse_recipe(values, overrides, str(path))
+
+
+def load_values(
+    path: str | Path, overrides: Iterable[str], keys: Collection[str]
+) -> dict[str, Any]:
+    """Read a recipe of other things than recommenders: plain values under exactly these keys.
+
+    Args:
+        path: A YAML file.
+        overrides: ``dotted.name=value`` with the value in YAML.
+        keys: Those of the recipe, no more and no fewer.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or a key is unknown or missing.
+    """
+    values = _read_mapping(Path(path), f"the keys {', '.join(sorted(keys))}")
+    for override in overrides:
+        _apply_override(values, override)
+    unknown, missing = sorted(values.keys() - set(keys)), sorted(set(keys) - values.keys())
+    if unknown or missing:
+        raise ConfigError(f"recipe {path}: unknown {unknown}, missing {missing}.")
+    return values
+
+
+def _read_mapping(path: Path, wanted: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -119,8 +145,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path} is not valid YAML: {_one_line(error)}.") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"recipe {path} must be a mapping with the keys name, task and model.")
-    return parse_recipe(values, overrides, str(path))
+        raise ConfigError(f"recipe {path} must be a mapping with {wanted}.")
+    return values
 
 
 def parse_recipe(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from llmrec.errors import ConfigError
+from llmrec.runs.recipe import load_values
 from llmrec.signatures.comparison import load_signature_results
 from llmrec.signatures.records import SignatureSet
 from llmrec.testing.signatures import labelled_signatures
@@ -56,7 +57,7 @@ def recipe(load, tmp_path, monkeypatch):
         f"los_net={{k: 4, hidden: 16, training: {small}}}",
         "transfer_labels=40",
     ]
-    return load("reporting").load_recipe(FOLDER / "mcq.yaml", changes, load("mcq").KEYS)
+    return load_values(FOLDER / "mcq.yaml", changes, load("mcq").KEYS)
 
 
 def options(tmp_path, **changes):
@@ -105,10 +106,10 @@ def test_a_task_left_out_is_tested_and_never_learnt(load):
 @pytest.mark.parametrize("name", ["mcq", "completions"])
 def test_shipped_recipes_are_whole(load, name):
     script = load(name)
-    recipe = load("reporting").load_recipe(FOLDER / f"{name}.yaml", [], script.KEYS)
+    recipe = load_values(FOLDER / f"{name}.yaml", [], script.KEYS)
     assert recipe["seeds"] == [0, 1, 2, 3, 4]
     with pytest.raises(ConfigError, match="unknown"):
-        load("reporting").load_recipe(FOLDER / f"{name}.yaml", ["unknown=1"], script.KEYS)
+        load_values(FOLDER / f"{name}.yaml", ["unknown=1"], script.KEYS)
 
 
 def test_the_page_shows_the_committed_figures(load):

@@ -3,7 +3,7 @@
 import pytest
 
 from llmrec.errors import ConfigError
-from llmrec.runs.recipe import flatten, load_recipe, parse_recipe
+from llmrec.runs.recipe import flatten, load_recipe, load_values, parse_recipe
 
 GOOD = {
     "name": "try",
@@ -123,3 +123,41 @@ def test_files_that_are_not_recipes(tmp_path, text, sentence):
 def test_missing_file():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
         load_recipe("nowhere.yaml")
+
+
+# ---- recipes of other things ----
+
+
+@pytest.fixture
+def plain(tmp_path):
+    path = tmp_path / "plain.yaml"
+    path.write_text("k: 10\ndetector: {hidden: 16}\n", encoding="utf-8")
+    return path
+
+
+def test_plain_values_with_overrides(plain):
+    found = load_values(plain, ["detector.layers=2", "k=5"], {"k", "detector"})
+    assert found == {"k": 5, "detector": {"hidden": 16, "layers": 2}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys", "sentence"),
+    [
+        ([], {"k"}, r"unknown \['detector'\], missing \[\]"),
+        ([], {"k", "detector", "seed"}, r"unknown \[\], missing \['seed'\]"),
+        (["colour=red"], {"k", "detector"}, r"unknown \['colour'\]"),
+        (["nonsense"], {"k", "detector"}, "not of the form name=value"),
+        (["k.least=1"], {"k", "detector"}, "'k' is a value, not a section"),
+    ],
+)
+def test_plain_values_are_those_of_the_keys(plain, overrides, keys, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_values(plain, overrides, keys)
+
+
+def test_a_plain_recipe_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_values(tmp_path / "nothing.yaml", [], {"k"})
+    (tmp_path / "list.yaml").write_text("[1, 2]", encoding="utf-8")
+    with pytest.raises(ConfigError, match="must be a mapping with the keys k, seed"):
+        load_values(tmp_path / "list.yaml", [], {"seed", "k"})

@@ -74,7 +74,7 @@ def test_two_processes_train_one_model(home):
         (["file=nothing.csv.gz"], "nothing.csv.gz is missing"),
         (["detector.hiden=3"], "hiden"),
         (["colour=red"], "unknown ['colour']"),
-        (["nonsense"], "write name=value"),
+        (["nonsense"], "not of the form name=value"),
     ],
 )
 def test_mistakes_are_one_sentence(home, arguments, sentence):

@@ -10,13 +10,14 @@ and ``extracted`` is null.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import DataError, LlmrecError
-from llmrec.signatures.readers.lines import Gathered, ReadSignatures, group_of, text_lines
-from llmrec.signatures.readers.openai_log import LogOptions, read_openai_line
+from llmrec.errors import DataError
+from llmrec.inference.signature import SignatureRecord
+from llmrec.signatures.readers.lines import ReadSignatures, group_of, read_lines
+from llmrec.signatures.readers.openai_log import LogOptions, Row, read_openai_line
 
 _SAID = re.compile(r"(?:answer|option|choice)\b(?: is| would be|:)*[:\s]*\(?([A-J])\b", re.I)
 _MARKED = re.compile(r"\b([A-J])\)")
@@ -36,27 +37,28 @@ def read_graded_completions(
     Raises:
         DataError: The file is missing, or in strict mode a line is bad.
     """
-    gathered = Gathered(strict)
-    for number, line in text_lines(path, gathered):
-        try:
-            found = read_openai_line(line, str(path), number, options)
-            logged = json.loads(line)
-            row, task = logged.get("row"), str(logged.get("task", "unknown"))
-            if not isinstance(row, dict) or not isinstance(row.get("question"), str):
-                raise DataError("the line has no row with a question.")
-            for record, about in found:
-                said = extract(record.text or "", row)
-                about |= {
-                    "label": float(said is None or said != gold(row)),
-                    "group": group_of(row["question"]),
-                    "task": task,
-                    "question": row["question"],
-                    "extracted": said,
-                }
-                gathered.add(record, about)
-        except LlmrecError as error:
-            gathered.refuse(path, number, error)
-    return gathered.result()
+
+    def read(line: str, number: int) -> Iterator[tuple[SignatureRecord, Row]]:
+        found = read_openai_line(line, str(path), number, options)
+        logged = json.loads(line)
+        row, task = logged.get("row"), str(logged.get("task", "unknown"))
+        if not isinstance(row, dict) or not isinstance(row.get("question"), str):
+            raise DataError("the line has no row with a question.")
+        for record, about in found:
+            yield record, about | {"task": task} | _graded(record.text or "", row)
+
+    return read_lines(path, read, strict)
+
+
+def _graded(text: str, row: Mapping[str, Any]) -> Row:
+    """What is known about an answer when it is held against the question's row."""
+    said = extract(text, row)
+    return {
+        "label": float(said is None or said != gold(row)),
+        "group": group_of(row["question"]),
+        "question": row["question"],
+        "extracted": said,
+    }
 
 
 def gold(row: Mapping[str, Any]) -> str:

@@ -3,14 +3,14 @@
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmrec.errors import DataError
+from llmrec.errors import DataError, LlmrecError
 from llmrec.inference.signature import SignatureRecord
 from llmrec.signatures.records import SignatureSet
 
@@ -108,6 +108,32 @@ class Gathered:
             **columns,
         )
         return ReadSignatures(found, tuple(self.bad))
+
+
+def read_lines(
+    path: str | Path,
+    read: Callable[[str, int], Iterable[tuple[SignatureRecord, dict[str, Any]]]],
+    strict: bool = False,
+) -> ReadSignatures:
+    """Read a file line by line.
+
+    Args:
+        path: A file of lines, plain or gzipped.
+        read: Gives the records of a line and a row about each, from its text and its number; what
+            it raises is the reason why a line is bad.
+        strict: Raise at the first bad line, and keep nothing.
+
+    Raises:
+        DataError: The file is missing, or in strict mode a line is bad.
+    """
+    gathered = Gathered(strict)
+    for number, line in text_lines(path, gathered):
+        try:
+            for record, row in read(line, number):
+                gathered.add(record, row)
+        except LlmrecError as error:
+            gathered.refuse(path, number, error)
+    return gathered.result()
 
 
 def text_lines(path: str | Path, gathered: Gathered) -> Iterator[tuple[int, str]]:

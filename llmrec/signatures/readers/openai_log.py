@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import ConfigError, DataError, LlmrecError
+from llmrec.errors import ConfigError, DataError
 from llmrec.inference.openai_responses import Reading, read_generation
 from llmrec.inference.requests import Decoding
 from llmrec.inference.signature import Mode, SignatureRecord
-from llmrec.signatures.readers.lines import Gathered, ReadSignatures, group_of, text_lines
+from llmrec.signatures.readers.lines import ReadSignatures, group_of, read_lines
 
 _OWN = {"response", "request", "body", "id", "custom_id", "label", "correct", "group", "prompt"}
 _SAMPLING = ("temperature", "top_p", "top_k", "seed", "stop", "max_tokens")
@@ -68,15 +68,11 @@ def read_openai_log(
     Raises:
         DataError: The file is missing, or in strict mode a line is bad.
     """
-    gathered = Gathered(strict)
-    for number, line in text_lines(path, gathered):
-        try:
-            found = read_openai_line(line, str(path), number, options)
-            for record, row in found:
-                gathered.add(record, row)
-        except LlmrecError as error:
-            gathered.refuse(path, number, error)
-    return gathered.result()
+
+    def read(line: str, number: int) -> list[tuple[SignatureRecord, Row]]:
+        return read_openai_line(line, str(path), number, options)
+
+    return read_lines(path, read, strict)
 
 
 def read_openai_line(
