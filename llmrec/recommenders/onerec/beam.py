@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.recommenders.onerec.expansion import child_logits, children_of, codes_of
 from llmrec.recommenders.onerec.limits import Children, Limits
-from llmrec.recommenders.onerec.selection import best_positions
+from llmrec.recommenders.onerec.selection import best_first, best_positions
 from llmrec.recommenders.onerec.trie import Int64Array, Trie, expand_leaves
 from llmrec.training.allocator import keep_freed_memory
 
 StateT = TypeVar("StateT", contravariant=True)
 Normalize = Literal["vocabulary", "children"]
-_INT32 = 2**31
 
 
 class StepScores(NamedTuple):
@@ -122,7 +122,7 @@ class Beams:
         self._rows = torch.arange(users, device=device)[:, None]
         self._nodes = torch.zeros(users, 1, dtype=torch.int64, device=device)
         self._scores = torch.zeros(users, 1, device=device)
-        self._dead = torch.zeros(users, 1, dtype=torch.bool, device=device)
+        self._dead: Tensor | None = None
         self._taken = torch.zeros(users, 1, 0, dtype=torch.int64, device=device)
         self.level = 0
         self.codes: Tensor | None = None
@@ -141,16 +141,16 @@ class Beams:
             DataError: The scores do not fit the level and the beams, or are not finite.
         """
         self._check(scores)
-        children, codes, totals = self._expand(scores)
-        width = totals.shape[2]
-        flat = totals.view(len(totals), -1)
-        chosen, self._scores = best_positions(flat, min(self._width, flat.shape[1]))
-        self.parents = chosen.div(width, rounding_mode="floor")
-        slot = chosen - self.parents * width
-        self.codes = codes.view(flat.shape).gather(1, chosen).long()
-        nodes = children.first.gather(1, self.parents).add_(slot)
-        self._dead = self._scores == -torch.inf
-        self._nodes = nodes.masked_fill_(self._dead, 0)
+        if self._is_first and self._normalize == "vocabulary":
+            nodes = self._best_of_root(scores)
+        else:
+            nodes = self._best_of_children(scores)
+        self._dead = None
+        if float(self._scores.min()) == -math.inf:
+            self._dead = self._scores == -torch.inf
+            nodes.masked_fill_(self._dead, 0)
+        self.codes = codes_of(self._trie, self.level, nodes)
+        self._nodes = nodes
         if self._taken.shape[2]:
             self._taken = self._taken[self._rows, self.parents]
         self.level += 1
@@ -162,51 +162,46 @@ class Beams:
 
     def lists(self) -> BeamLists:
         """The lists so far, best first; equal ones by the smaller semantic IDs."""
-        order = _best_first(self._scores)
+        order = best_first(self._scores)
         scores = self._scores.gather(1, order)
-        leaves = self._taken[self._rows, order]
-        return BeamLists(leaves.masked_fill(scores[..., None] == -torch.inf, -1), scores)
-
-    def _expand(self, scores: StepScores) -> tuple[Children, Tensor, Tensor]:
-        """All children of all beams: where they lie, codes and total scores."""
-        children = self._children()
-        if self._is_first and self._normalize == "vocabulary":
-            return children, *self._expand_root(children, scores)
-        widest = max(1, int(children.count.max()))
-        runs = self._trie.codes[self.level].unfold(0, widest, 1)
-        codes = runs.index_select(0, children.first.view(-1))  # one copy per beam
-        totals = _gather(scores.logits, codes).view(*children.first.shape, widest)
-        if self._normalize == "children":
-            normalizer = _without_places(totals, children.count).logsumexp(-1)
-            offset = self._scores - normalizer.masked_fill_(children.count == 0, 0.0)
-        else:
-            offset = self._scores - scores.log_normalizer
-            _without_places(totals, children.count)
-        totals.add_(offset[..., None])
-        self._limits.close(children, totals)
-        if self._taken.shape[2]:
-            self._close_taken(children, totals)
-        return children, codes, totals
+        leaves = self._taken.gather(1, order[..., None].expand(-1, -1, self._items))
+        return BeamLists(leaves.masked_fill_(scores[..., None] == -torch.inf, -1), scores)
 
     @property
     def _is_first(self) -> bool:
         """Whether every user has one beam, which is at the root."""
         return self.level == 0 and self._nodes.shape[1] == 1 and not self._taken.shape[2]
 
-    def _expand_root(self, children: Children, scores: StepScores) -> tuple[Tensor, Tensor]:
-        """Codes and total scores of the first step: all users have the same children."""
-        codes = self._trie.codes[0][: self._trie.n_nodes(1)]
-        totals = scores.logits[:, 0].index_select(1, codes).float()
-        totals = (totals - scores.log_normalizer)[:, None]
-        self._limits.close(children, totals)
-        return codes.expand(len(totals), -1), totals
+    def _best_of_root(self, scores: StepScores) -> Tensor:
+        """The nodes of the first step, where all users have the same children."""
+        trie = self._trie
+        totals = scores.logits[:, 0]
+        if trie.n_nodes(1) < trie.sizes[0]:
+            totals = totals.index_select(1, trie.codes[0][: trie.n_nodes(1)])
+        totals = totals.float() - scores.log_normalizer
+        first = torch.zeros_like(self._nodes)
+        children = Children(1, first, torch.full_like(first, trie.n_nodes(1)))
+        self._limits.close(children, totals[:, None])
+        nodes, self._scores = best_positions(totals, min(self._width, totals.shape[1]))
+        self.parents = torch.zeros_like(nodes)
+        return nodes
 
-    def _children(self) -> Children:
-        edges, nodes = self._trie.children[self.level], self._nodes.view(-1)
-        first = edges.index_select(0, nodes).long().view_as(self._nodes)
-        stop = edges.index_select(0, nodes + 1).view_as(self._nodes)
-        first.masked_fill_(self._dead, 0)
-        return Children(self.level + 1, first, (stop - first).masked_fill_(self._dead, 0))
+    def _best_of_children(self, scores: StepScores) -> Tensor:
+        """The best children of all beams of a user; sets their scores and parents."""
+        children = children_of(self._trie, self.level, self._nodes, self._dead)
+        totals = child_logits(self._trie, children, scores.logits)
+        normalizer = scores.log_normalizer
+        if self._normalize == "children":
+            normalizer = totals.logsumexp(-1).masked_fill_(children.count == 0, 0.0)
+        totals.add_((self._scores - normalizer)[..., None])
+        self._limits.close(children, totals)
+        if self._taken.shape[2]:
+            self._close_taken(children, totals)
+        flat = totals.view(len(totals), -1)
+        chosen, self._scores = best_positions(flat, min(self._width, flat.shape[1]))
+        self.parents = chosen.div(totals.shape[2], rounding_mode="floor")
+        slots = chosen.sub_(self.parents * totals.shape[2])
+        return children.first.gather(1, self.parents).add_(slots)
 
     def _close_taken(self, children: Children, totals: Tensor) -> None:
         """Strike out the children whose remaining leaves the beam's own list already holds."""
@@ -324,41 +319,6 @@ def top_items(
 def _keep_memory() -> bool:
     """Once per process: a step's arrays are large enough to go back to the system each time."""
     return keep_freed_memory()
-
-
-def _best_first(scores: Tensor) -> Tensor:
-    """Order of every row, largest first, equal ones as they stand; on a CPU by NumPy's sort."""
-    if scores.device.type != "cpu":
-        return scores.sort(dim=1, descending=True, stable=True).indices
-    return torch.from_numpy(np.argsort(-scores.numpy(), axis=1, kind="stable"))
-
-
-def _gather(logits: Tensor, codes: Tensor) -> Tensor:
-    """Logits ``[rows, widest]`` float32 of codes ``[rows, widest]``, row by row.
-
-    One flat int32 index reads twice as fast as a gather along the last axis.
-    """
-    size = logits.shape[-1]
-    kind = torch.int32 if logits.numel() < _INT32 else torch.int64
-    starts = torch.arange(0, logits.numel(), size, dtype=kind, device=logits.device)
-    places = codes + starts[:, None]
-    return logits.reshape(-1).index_select(0, places.view(-1)).float()
-
-
-def _without_places(values: Tensor, counts: Tensor) -> Tensor:
-    """Add -inf to the places of ``[users, beams, widest]`` beyond each beam's count, in place.
-
-    One copy and one addition per beam, and only where some beam has no child: several times faster
-    than a mask.
-    """
-    least, most = int(counts.min()), values.shape[-1]
-    if least < most:
-        tail = most - least
-        edge = values.new_zeros(2 * tail)
-        edge[tail:] = -torch.inf
-        rows = edge.unfold(0, tail, 1).index_select(0, most - counts.view(-1))
-        values[..., least:].add_(rows.view(*values.shape[:-1], tail))
-    return values
 
 
 def _check_search(trie: Trie, users: int, width: int, items: int, limits: Limits | None) -> None:

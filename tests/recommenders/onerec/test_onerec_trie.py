@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import DataError
-from llmrec.recommenders.onerec.selection import best_positions
+from llmrec.recommenders.onerec.selection import _of_tensors, best_first, best_positions
 from llmrec.recommenders.onerec.trie import Trie, expand_leaves, leaves_of_lists
 
 
@@ -139,18 +139,39 @@ def test_wrong_masks_orders_and_items_are_refused():
         leaves_of_lists(trie, [3], [0, 1], every_item=True)
 
 
-@settings(max_examples=150, deadline=None)
+def rows_of_scores(data, n):
+    """A few rows with many equal scores, some of them shut out."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    shape = data.draw(st.integers(1, 4)), n
+    scores = rng.integers(0, data.draw(st.integers(1, 40) | st.just(2**20)), shape)
+    scores = scores.astype(np.float32)
+    scores[rng.random(shape) < data.draw(st.floats(0, 1))] = -np.inf
+    return scores
+
+
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_the_best_of_every_row_as_a_stable_sort_says(data):
-    rows, n = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 120) | st.integers(1025, 1200))
+    n = data.draw(st.integers(1, 120) | st.integers(1025, 1200))
     k = data.draw(st.integers(1, min(n, 60)))
-    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
-    scores = rng.integers(0, data.draw(st.integers(1, 40)), (rows, n)).astype(np.float32)
-    scores[rng.random((rows, n)) < data.draw(st.floats(0, 1))] = -np.inf
-    positions, kept = best_positions(torch.from_numpy(scores), k)
-    for row in range(rows):
-        order = sorted(range(n), key=lambda place: (-scores[row, place], place))
-        best = sorted(place for place in order[:k] if scores[row, place] > -np.inf)
-        used = kept[row] > -np.inf
-        assert positions[row, used].tolist() == best
-        assert kept[row, used].tolist() == scores[row, best].tolist()
+    scores = rows_of_scores(data, n)
+    for positions, kept in (
+        best_positions(torch.from_numpy(scores), k),
+        _of_tensors(torch.from_numpy(scores), k),  # what devices other than the CPU take
+    ):
+        for row in range(len(scores)):
+            order = sorted(range(n), key=lambda place: (-scores[row, place], place))
+            best = sorted(place for place in order[:k] if scores[row, place] > -np.inf)
+            used = kept[row] > -np.inf
+            assert positions[row, used].tolist() == best
+            assert kept[row, used].tolist() == scores[row, best].tolist()
+            assert ((positions[row] >= 0) & (positions[row] < n)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_equal_scores_keep_their_order_when_the_best_come_first(data):
+    scores = rows_of_scores(data, data.draw(st.integers(1, 60)))
+    found = best_first(torch.from_numpy(scores))
+    for row, order in zip(scores, found.tolist(), strict=True):
+        assert order == sorted(range(len(row)), key=lambda place: (-row[place], place))
