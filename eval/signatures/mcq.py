@@ -32,7 +32,7 @@ from llmrec.signatures.splits import GroupSplit, split_groups
 
 KEYS = {
     "files", "modes", "k", "shares", "split_seed", "seeds", "baseline_seeds", "los_net",
-    "baselines_training", "transfer_labels",
+    "baselines_training", "transfer_labels", "calibration_folds",
 }  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def judge_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str)
         training=recipe["baselines_training"],
         group="subject",
         shuffled=not arguments.select,
+        folds=recipe["calibration_folds"],
         **own,
     )
     result = found.result(

@@ -74,6 +74,7 @@ def test_a_cell_from_tables_to_a_result(load, recipe, tmp_path):
     mcq.judge_cell(recipe, options(tmp_path), "two-reasoned")
     first, second = load_signature_results(tmp_path / "out")
     assert first.methods.keys() >= {"los_net", "max_probability", "logistic", "shuffled_labels"}
+    assert first.split.calibration_folds == 3
     assert [moved.target for moved in first.transfer] == ["two"]
     assert first.transfer[0].labels == 40
     assert first.split.hash == second.split.hash  # one split for every LLM and mode

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.metrics.pairs import auc, ece
+from llmrec.evaluation.metrics.pairs import auc
 from llmrec.evaluation.results import SeedFigure
 from llmrec.signatures.baselines import BASELINES, CONTROLS, SINGLE_SCORES, make_baseline
 from llmrec.signatures.baselines.named import uses_seed
 from llmrec.signatures.comparison.bootstrap import METRICS, Resampled, resample
+from llmrec.signatures.comparison.calibrating import calibrated_ece
 from llmrec.signatures.comparison.methods import MethodScores, Parts, run_method
 from llmrec.signatures.comparison.results import (
     Difference,
@@ -28,7 +29,6 @@ from llmrec.signatures.comparison.results import (
     SignatureResult,
     SplitFigures,
 )
-from llmrec.signatures.decision.calibration import fit_calibration
 from llmrec.signatures.los_net import LOSNet
 from llmrec.signatures.los_net.config import Task, make_config
 from llmrec.signatures.records import SignatureSet
@@ -103,6 +103,7 @@ def compare_methods(
     shuffled: bool = True,
     group: str = "group",
     draws: int = 1000,
+    folds: int | None = None,
 ) -> Comparison:
     """Fit and judge all methods on one split.
 
@@ -120,6 +121,9 @@ def compare_methods(
             records hardly differ in more than one direction, one seed alone may be far from it.
         group: What is not torn, for the result.
         draws: Resamples for intervals.
+        folds: Calibrate on all groups but the tested ones: so many more trainings per method and
+            seed judge the groups of the learning part that they have not seen. None calibrates on
+            the calibration part alone.
 
     Raises:
         DataError: A record has no label, or a part has labels of one class.
@@ -144,14 +148,13 @@ def compare_methods(
         make = partial(_baseline, name, task, training)
         own = _blind(parts, blind) if name == "bag_of_words" and blind else parts
         try:
-            scores[name] = run_method(
-                make, _kind(name), own, several if uses_seed(name) else several[:1]
-            )
+            each = several if uses_seed(name) else several[:1]
+            scores[name] = run_method(make, _kind(name), own, each, folds=folds)
         except DataError as error:
             left_out[name] = str(error)
     if los_net is not None:
         make_net = partial(_los_net, dict(los_net), task)
-        scores[LOS_NET] = run_method(make_net, "los_net", parts, seeds)
+        scores[LOS_NET] = run_method(make_net, "los_net", parts, seeds, folds=folds)
         if shuffled:
             scores[SHUFFLED] = run_method(make_net, "control", parts, seeds, shuffle=True)
     if not scores:
@@ -165,7 +168,7 @@ def compare_methods(
         _difference(figures, rows, resampled, ("single", "learnt")),
         _difference(figures, rows, resampled, ("single",)),
         left_out,
-        _split_figures(parts, split, group),
+        _split_figures(parts, split, group, folds),
         time.perf_counter() - started,
         tuple(seeds),
         fingerprint_of(signatures),
@@ -262,22 +265,9 @@ def _figures(
         kind=scores.kind,
         **figures,
         valid_auc=float(np.mean(valid)),
-        ece=_calibrated_ece(parts, scores),
+        ece=calibrated_ece(parts, scores),
         seconds=round(scores.seconds, 2),
     )
-
-
-def _calibrated_ece(parts: Parts, scores: MethodScores) -> float | None:
-    if not len(parts.calibrate) or scores.kind == "control":
-        return None
-    found = []
-    for held, tested in zip(scores.calibrate, scores.test, strict=True):
-        try:
-            calibration = fit_calibration(held, parts.calibrate.labels, "platt")
-        except DataError:  # the order is turned round there: nothing to calibrate
-            return None
-        found.append(ece(parts.test.labels, calibration(tested)))
-    return float(np.mean(found))
 
 
 def _difference(
@@ -301,7 +291,7 @@ def _difference(
     )
 
 
-def _split_figures(parts: Parts, split: GroupSplit, group: str) -> SplitFigures:
+def _split_figures(parts: Parts, split: GroupSplit, group: str, folds: int | None) -> SplitFigures:
     sets = {name: part for name, part in vars(parts).items() if len(part)}
     return SplitFigures(
         group=group,
@@ -309,4 +299,5 @@ def _split_figures(parts: Parts, split: GroupSplit, group: str) -> SplitFigures:
         records={name: len(part) for name, part in sets.items()},
         groups={name: len(set(part.groups)) for name, part in sets.items()},
         risk_share={name: float(part.labels.mean()) for name, part in sets.items()},
+        calibration_folds=folds,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmrec.signatures.comparison.results import Kind
+from llmrec.signatures.cross_fit import fold_of_group
 from llmrec.signatures.records import SignatureSet
 
 Floats = npt.NDArray[np.float64]
@@ -50,14 +51,17 @@ class MethodScores:
 
     Attributes:
         kind: What sort of method it is.
+        learn: ``[seeds, n]``, each record judged by a model that learnt from other groups; None
+            where nobody asked for that.
         valid: ``[seeds, n]``.
         calibrate: ``[seeds, n]``.
         test: ``[seeds, n]``.
-        seconds: Fitting and scoring, all seeds together.
+        seconds: Fitting and scoring, all seeds together, without what ``learn`` takes.
         models: The fitted models, one per seed.
     """
 
     kind: Kind
+    learn: Floats | None
     valid: Floats
     calibrate: Floats
     test: Floats
@@ -66,7 +70,12 @@ class MethodScores:
 
 
 def run_method(
-    make: Make, kind: Kind, parts: Parts, seeds: Sequence[int], shuffle: bool = False
+    make: Make,
+    kind: Kind,
+    parts: Parts,
+    seeds: Sequence[int],
+    shuffle: bool = False,
+    folds: int | None = None,
 ) -> MethodScores:
     """Fit a method once per seed.
 
@@ -76,6 +85,8 @@ def run_method(
         parts: The records.
         seeds: One model each.
         shuffle: Shuffle the labels of learning and validation: a control whose AUC must be .5.
+        folds: Judge the learning part too, by so many models per seed, each on the groups that it
+            has not seen. Controls are left out.
 
     Raises:
         DataError: The records lack what the method needs.
@@ -98,6 +109,23 @@ def run_method(
             ]
         )
     held, calibrated, tested = (np.stack(rows) for rows in zip(*scores, strict=True))
-    return MethodScores(
-        kind, held, calibrated, tested, time.perf_counter() - started, tuple(models)
-    )
+    seconds = time.perf_counter() - started
+    learnt = None
+    if folds is not None and kind != "control":  # which nothing is made of
+        learnt = np.stack([_out_of_fold(make, seed, parts, folds) for seed in seeds])
+    return MethodScores(kind, learnt, held, calibrated, tested, seconds, tuple(models))
+
+
+def _out_of_fold(make: Make, seed: int, parts: Parts, folds: int) -> Floats:
+    """``[n]`` log-odds of the learning part, whose groups are dealt out to the folds."""
+    learn = parts.learn
+    fold_of = np.array(fold_of_group(learn.groups, folds))
+    found = np.empty(len(learn))
+    for fold in range(folds):
+        inside = np.flatnonzero(fold_of == fold)
+        others = learn.take(np.flatnonzero(fold_of != fold))
+        model = make(seed)
+        validation = (parts.valid.records, parts.valid.labels)
+        model.fit(others.records, others.labels, others.groups, validation=validation)
+        found[inside] = model.predict_logit(learn.take(inside).records)
+    return found

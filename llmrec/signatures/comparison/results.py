@@ -30,8 +30,8 @@ class MethodFigures(Strict):
         tpr_at_1_fpr: Share of the risky flagged where 1 % of the others are.
         tpr_at_5_fpr: Likewise at 5 %.
         valid_auc: Mean over seeds on the validation part, by which baselines are chosen.
-        ece: Mean over seeds after calibration (Platt) on the calibration part; None where there is
-            no such part or calibration refused.
+        ece: Mean over seeds after calibration (Platt) on what :class:`SplitFigures` says; None
+            where there is no calibration part or calibration refused.
         seconds: Fitting and scoring, all seeds together.
     """
 
@@ -70,6 +70,9 @@ class SplitFigures(Strict):
         records: Number of records by part.
         groups: Number of groups by part.
         risk_share: Share of label 1 by part.
+        calibration_folds: Folds of the learning part whose scores by models that had not seen them
+            helped to calibrate, together with the validation part; None where the calibration part
+            alone was used.
     """
 
     group: str
@@ -77,6 +80,7 @@ class SplitFigures(Strict):
     records: dict[str, NonNegativeInt]
     groups: dict[str, NonNegativeInt]
     risk_share: dict[str, float]
+    calibration_folds: NonNegativeInt | None = None
 
 
 class TransferFigures(Strict):

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from llmrec.errors import ArtifactError, ConfigError, DataError, nearest_name
-from llmrec.evaluation.metrics.pairs import logloss
+from llmrec.evaluation.metrics.pairs import logloss_per_pair
 from llmrec.signatures.decision.labelled import (
     Values,
     checked_pairs,
@@ -27,9 +27,11 @@ from llmrec.signatures.decision.labelled import (
 Method = Literal["temperature", "platt", "isotonic"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+LEAST_FOR_STEPS = 1000
+"""Items from which on isotonic regression is worth trying."""
+
 _LEAST = 1e-6  # probabilities nearer to 0 and 1 than this have the same log-odds
 _FOLDS = 5
-_LEAST_FOR_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,10 @@ def log_odds(probabilities: npt.ArrayLike) -> Values:
 
 
 def fit_calibration(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, method: Method = "platt"
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    method: Method = "platt",
+    weights: npt.ArrayLike | None = None,
 ) -> Calibration:
     """Fit one of :data:`METHODS`.
 
@@ -116,20 +121,24 @@ def fit_calibration(
         scores: Real numbers, higher for more risk.
         labels: 0, or 1 for what went wrong.
         method: One of :data:`METHODS`.
+        weights: ``[n]`` how much an item counts, such as :func:`group_weights` says; None counts
+            all alike.
 
     Raises:
-        DataError: Labels are of one class or upside down, or do not fit the scores.
+        DataError: Labels are of one class or upside down, or labels or weights do not fit the
+            scores.
         ConfigError: There is no such method.
     """
     given, found = checked_pairs(labels, scores)
     if method not in METHODS:
         raise ConfigError(f"unknown calibration {method!r}{nearest_name(method, METHODS)}.")
-    fit: Mapping[Method, Callable[[Values, Values], Calibration]] = {
+    each = _checked_weights(weights, given.size)
+    fit: Mapping[Method, Callable[[Values, Values, Values], Calibration]] = {
         "temperature": _temperature,
         "platt": _platt,
         "isotonic": _isotonic,
     }
-    return fit[method](found, given)
+    return fit[method](found, given, each)
 
 
 def choose_calibration(
@@ -137,8 +146,11 @@ def choose_calibration(
     labels: npt.ArrayLike,
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
+    weights: npt.ArrayLike | None = None,
 ) -> Calibration:
     """The method with the least log-loss in five folds that tear no group, fitted on everything.
+
+    ``weights`` are those of :func:`fit_calibration`, and weigh the loss, too.
 
     Isotonic regression takes part from 1,000 items on: with fewer it makes steps of noise, in which
     unlike items get one probability.
@@ -149,12 +161,39 @@ def choose_calibration(
     given, found = checked_pairs(labels, scores)
     codes = group_codes(groups, given.size)
     folds = np.random.default_rng([seed, 13]).permutation(codes.max() + 1)[codes] % _FOLDS
-    tried = METHODS if given.size >= _LEAST_FOR_STEPS else METHODS[:2]
-    losses = {method: _held_out_loss(found, given, folds, method) for method in tried}
-    return fit_calibration(found, given, min(tried, key=lambda method: losses[method]))
+    each = _checked_weights(weights, given.size)
+    tried = METHODS if given.size >= LEAST_FOR_STEPS else METHODS[:2]
+    losses = {method: _held_out_loss(found, given, each, folds, method) for method in tried}
+    return fit_calibration(found, given, min(tried, key=lambda method: losses[method]), each)
 
 
-def _held_out_loss(scores: Values, labels: Values, folds: Any, method: Method) -> float:
+def group_weights(groups: Sequence[Hashable]) -> Values:
+    """``[n]`` weights of items with which all groups count alike; their mean is 1.
+
+    Where groups differ in how often a score is right, a few large ones would otherwise decide what
+    is said about groups still to come.
+
+    >>> group_weights(["a", "a", "b"]).tolist()
+    [0.75, 0.75, 1.5]
+    """
+    codes = group_codes(groups, len(groups))
+    sizes = np.bincount(codes)
+    return np.asarray(len(groups) / (sizes.size * sizes[codes]), dtype=np.float64)
+
+
+def _checked_weights(weights: npt.ArrayLike | None, n: int) -> Values:
+    """Weights whose mean is 1."""
+    if weights is None:
+        return np.ones(n)
+    given = np.asarray(weights, dtype=np.float64)
+    if given.shape != (n,) or not (given > 0).all() or not np.isfinite(given).all():
+        raise DataError(f"{n} items need {n} weights above 0, as many as there are items.")
+    return np.asarray(given / given.mean(), dtype=np.float64)
+
+
+def _held_out_loss(
+    scores: Values, labels: Values, weights: Values, folds: Any, method: Method
+) -> float:
     held = np.full(labels.size, np.nan)
     for fold in np.unique(folds):
         inside = folds == fold
@@ -162,30 +201,32 @@ def _held_out_loss(scores: Values, labels: Values, folds: Any, method: Method) -
         if not rest.size or rest.min() == rest.max():
             return float("inf")  # too few items to compare by: the first method is taken
         try:
-            held[inside] = fit_calibration(scores[~inside], rest, method)(scores[inside])
+            fitted = fit_calibration(scores[~inside], rest, method, weights[~inside])
+            held[inside] = fitted(scores[inside])
         except DataError:
             return float("inf")
-    return logloss(labels, held)
+    return float(np.average(logloss_per_pair(labels, held), weights=weights))
 
 
-def _temperature(scores: Values, labels: Values) -> Calibration:
-    slope, _ = _sigmoid(scores, labels, with_intercept=False)
+def _temperature(scores: Values, labels: Values, weights: Values) -> Calibration:
+    slope, _ = _sigmoid(scores, labels, weights, with_intercept=False)
     return Calibration("temperature", slope, 0.0, n=labels.size)
 
 
-def _platt(scores: Values, labels: Values) -> Calibration:
-    wrong, right = labels.sum(), (1 - labels).sum()
+def _platt(scores: Values, labels: Values, weights: Values) -> Calibration:
+    wrong, right = (weights * labels).sum(), (weights * (1 - labels)).sum()
     smoothed = np.where(labels == 1, (wrong + 1) / (wrong + 2), 1 / (right + 2))
     # the fit is better conditioned on scores of one scale
     middle, spread = float(scores.mean()), float(scores.std()) or 1.0
-    slope, intercept = _sigmoid((scores - middle) / spread, smoothed, with_intercept=True)
+    slope, intercept = _sigmoid((scores - middle) / spread, smoothed, weights, with_intercept=True)
     return Calibration("platt", slope / spread, intercept - slope * middle / spread, n=labels.size)
 
 
-def _isotonic(scores: Values, labels: Values) -> Calibration:
+def _isotonic(scores: Values, labels: Values, weights: Values) -> Calibration:
     from sklearn.isotonic import IsotonicRegression
 
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, labels)
+    empty = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    fitted = empty.fit(scores, labels, sample_weight=weights)
     levels = fitted.y_thresholds_
     if levels[-1] - levels[0] < 1e-9 and scores.min() < scores.max():
         raise _upside_down()
@@ -196,15 +237,17 @@ def _isotonic(scores: Values, labels: Values) -> Calibration:
     return Calibration("isotonic", 1.0, 0.0, knots, tuple(map(float, clipped)), labels.size)
 
 
-def _sigmoid(scores: Values, targets: Values, with_intercept: bool) -> tuple[float, float]:
+def _sigmoid(
+    scores: Values, targets: Values, weights: Values, with_intercept: bool
+) -> tuple[float, float]:
     """Slope and intercept with the least log-loss; the loss is convex in both."""
 
-    def loss(weights: Values) -> tuple[float, Values]:
-        z = weights[0] * scores + (weights[1] if with_intercept else 0.0)
-        off = (expit(z) - targets) / targets.size
+    def loss(line: Values) -> tuple[float, Values]:
+        z = line[0] * scores + (line[1] if with_intercept else 0.0)
+        off = weights * (expit(z) - targets) / targets.size
         gradient = np.array([(off * scores).sum(), off.sum()])
-        value = (np.logaddexp(0.0, z) - targets * z).mean()
-        return float(value), gradient[: weights.size]
+        value = (weights * (np.logaddexp(0.0, z) - targets * z)).mean()
+        return float(value), gradient[: line.size]
 
     start = np.array([1.0, 0.0][: 2 if with_intercept else 1])
     # wholly separated items would take the slope to infinity

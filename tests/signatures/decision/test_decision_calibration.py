@@ -11,6 +11,7 @@ from llmrec.signatures.decision.calibration import (
     Calibration,
     choose_calibration,
     fit_calibration,
+    group_weights,
     log_odds,
 )
 from llmrec.signatures.decision.reliability import brier, reliability, wilson
@@ -75,6 +76,42 @@ def test_the_method_with_least_loss_is_chosen():
     found = choose_calibration(steps, labels, groups=list(range(3000)))
     assert found.method == "isotonic"
     assert choose_calibration([0.1, 0.5, 0.3], [0, 1, 0]).method in METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_item_that_counts_twice_is_two_items(method):
+    scores, labels = overconfident(400)
+    twice = np.arange(400) % 3 == 0
+    copied = [np.concatenate([values, values[twice]]) for values in (scores, labels)]
+    found = fit_calibration(scores, labels, method, np.where(twice, 2.0, 1.0))
+    expected = fit_calibration(*copied, method)
+    ask = np.linspace(-12, 12, 50)
+    # the weights are scaled to a mean of 1, which Platt's smoothed targets and the least level of
+    # steps take for the number of items
+    np.testing.assert_allclose(found(ask), expected(ask), atol=2e-3)
+    alike = fit_calibration(scores, labels, method, np.full(400, 7.0))
+    assert alike == fit_calibration(scores, labels, method)
+
+
+def test_groups_that_count_alike():
+    """A large group is off; most groups are not, and the next one is most likely like them."""
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(21), [2000] + [100] * 20)
+    scores = rng.normal(0, 2, groups.size)
+    shift = np.where(groups == 0, 2.0, 0.0)
+    labels = rng.random(groups.size) < 1 / (1 + np.exp(-(scores + shift)))
+    items = fit_calibration(scores, labels)
+    alike = fit_calibration(scores, labels, "platt", group_weights(groups.tolist()))
+    assert items.intercept > 0.7
+    assert abs(alike.intercept) < 0.25
+    chosen = choose_calibration(scores, labels, groups.tolist(), weights=np.ones(groups.size))
+    assert chosen == choose_calibration(scores, labels, groups.tolist())
+
+
+def test_weights_that_fit_nothing_are_refused():
+    for weights in ([1.0], [0.0, 1.0], [np.inf, 1.0]):
+        with pytest.raises(DataError, match="2 items need 2 weights above 0"):
+            fit_calibration([0.1, 0.2], [0, 1], "platt", weights)
 
 
 @pytest.mark.parametrize("method", METHODS)
