@@ -92,8 +92,11 @@ def _best_fit(
 ) -> tuple[Values, float]:
     """Weights and intercept of the strength with the largest AUC on the rows held out."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    fits = [LogisticRegression(C=c, max_iter=300).fit(rows, labels) for c in strengths]
+    # products of small matrices gain nothing from threads, and lose much beside another job
+    with threadpool_limits(1):
+        fits = [LogisticRegression(C=c, max_iter=300).fit(rows, labels) for c in strengths]
     judged = [auc(held_labels, fit.decision_function(held)) for fit in fits]
     best = fits[int(np.argmax(judged))]
     return best.coef_[0], float(best.intercept_[0])
