@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from llmrec.adapters.config import GatedLoraConfig
 from llmrec.adapters.gated_lora import expert_similarity
 from llmrec.adapters.gates import gate_diagnostics
 from llmrec.adapters.store import AdapterStore
@@ -60,24 +61,41 @@ def _rates(counted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _warnings(store: AdapterStore, found: dict[str, Any]) -> list[str]:
-    several = store.experts.config.blocks > 1 and store.experts.config.compose != "rank_scale"
+def collapse_warnings(
+    config: GatedLoraConfig, entropy: float | None, variance: float | None, similarity: float
+) -> list[str]:
+    """A sentence for each sign that gates or experts collapsed.
+
+    Args:
+        config: Settings of the experts; a single one, or weights of ranks, cannot collapse.
+        entropy: Of the gates, as a share of log K; None where there is none.
+        variance: Of a weight across users; None where there is none.
+        similarity: Mean cosine between experts.
+    """
+    if config.blocks == 1 or config.compose == "rank_scale":
+        return []
     warnings = []
-    if several and found["gate_entropy"] is not None and found["gate_entropy"] > _EVEN:
+    if entropy is not None and entropy > _EVEN:
         warnings.append(
             "Gates are almost even mixtures: experts are hardly told apart. Lower the "
             "temperature, or train longer."
         )
-    if several and found["gate_variance"] is not None and found["gate_variance"] < _SAME:
+    if variance is not None and variance < _SAME:
         warnings.append(
             "Users have almost the same gates, so their adapters are almost the same: the gate's "
             "input may not tell users apart."
         )
-    if several and found["expert_cosine"] > _ALIKE:
+    if similarity > _ALIKE:
         warnings.append(
             "Experts are almost copies of each other: start B with noise (b_noise), or add a "
             "balance loss."
         )
+    return warnings
+
+
+def _warnings(store: AdapterStore, found: dict[str, Any]) -> list[str]:
+    told = (found[name] for name in ("gate_entropy", "gate_variance", "expert_cosine"))
+    warnings = collapse_warnings(store.experts.config, *told)
     if found["damaged"]:
         warnings.append(f"{found['damaged']} damaged adapters were found and removed.")
     return [*warnings, *_lost(found)]

@@ -25,6 +25,7 @@ from llmrec.evaluation.report_figures import (
     slice_chart,
     training_charts,
 )
+from llmrec.evaluation.report_gates import GateSection, gate_section, store_section
 from llmrec.evaluation.report_lists import (
     Band,
     Example,
@@ -79,6 +80,7 @@ class _Group:
     examples: list[Example]
     neighbors: NeighborSection | None
     alignment: AlignmentSection | None
+    gates: GateSection | None
     provenance: list[tuple[ModelName, tuple[tuple[str, str], ...]]]
 
 
@@ -90,6 +92,7 @@ def write_report(
     metric: str | None = None,
     comparisons: Sequence[Mapping[str, Any]] = (),
     separate: bool = False,
+    stores: Sequence[tuple[str, Mapping[str, Any]]] = (),
     generated: datetime | None = None,
 ) -> Path:
     """Write the report of one or more runs as one HTML file.
@@ -103,6 +106,8 @@ def write_report(
             ``other``, ``reference``, ``difference``, ``ci95`` and ``p_holm`` where known; a run is
             named by its name or directory.
         separate: Show runs judged under unlike protocols in sections of their own.
+        stores: Names of adapter stores, and what :func:`llmrec.adapters.diagnostics.diagnose`
+            found in each.
         generated: The time the report carries; now by default.
 
     Returns:
@@ -127,6 +132,7 @@ def write_report(
             _group(number, group, colours, metric, comparisons)
             for number, group in enumerate(groups, 1)
         ],
+        stores=store_section(stores),
         band_names=band_names(),
         width=WIDTH,
     )
@@ -174,6 +180,7 @@ def _group(
         examples=examples(runs, colours),
         neighbors=neighbor_section(runs, colours),
         alignment=alignment_section(runs, colours),
+        gates=gate_section(runs, colours),
         provenance=list(zip(models_of(runs, colours), map(_provenance, runs), strict=True)),
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from llmrec.evaluation.report_data import ReportRun
 from llmrec.evaluation.report_figures import Colours
 from llmrec.evaluation.report_shapes import LineChart, Named, Value
 from llmrec.evaluation.report_tables import ModelName, models_of
+from llmrec.evaluation.report_told import objects, texts
 
 _SHOWN = 4  # users of each model
 
@@ -86,7 +87,7 @@ def _chart(
     for model, told in found:
         values = tuple(
             Value(float(one["number"]), float(one["figures"][name]))
-            for one in _rows(told.get("iterations"))
+            for one in objects(told.get("iterations"))
             if isinstance(one.get("figures"), dict) and name in one["figures"]
         )
         if values:
@@ -103,18 +104,18 @@ def _model(model: ModelName, told: Mapping[str, Any]) -> AlignedModel:
     )
     examples = tuple(
         SessionExample(
-            _titles(one.get("newest")),
+            texts(one.get("newest")),
             tuple(
                 ToldSession(
-                    plain(each.get("stage"), 60), _titles(each.get("items")),
+                    plain(each.get("stage"), 60), texts(each.get("items")),
                     _number(each.get("reward")),
                 )
-                for each in _rows(one.get("lists"))
+                for each in objects(one.get("lists"))
             ),
         )
-        for one in _rows(told.get("examples"))[:_SHOWN]
+        for one in objects(told.get("examples"))[:_SHOWN]
     )  # fmt: skip
-    pairs = tuple(_pairs(one) for one in _rows(told.get("iterations")) if one.get("pairs"))
+    pairs = tuple(_pairs(one) for one in objects(told.get("iterations")) if one.get("pairs"))
     return AlignedModel(model, pairs, towers, examples)
 
 
@@ -124,15 +125,6 @@ def _pairs(one: Mapping[str, Any]) -> str:
     text = f"iteration {one.get('number')}: {count(int(counts.get('pairs', 0)))} pairs"
     text += f", {count(int(dropped))} dropped because their rewards are alike" if dropped else ""
     return text if one.get("kept", True) else f"{text}; its policy was not kept"
-
-
-def _titles(values: object) -> tuple[str, ...]:
-    return tuple(plain(value) for value in values) if isinstance(values, list) else ()
-
-
-def _rows(values: object) -> list[Mapping[str, Any]]:
-    rows = values if isinstance(values, list) else []
-    return [row for row in rows if isinstance(row, dict)]
 
 
 def _number(value: object) -> str:

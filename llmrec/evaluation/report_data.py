@@ -2,7 +2,8 @@
 
 A run directory must hold ``run.yaml``, ``metrics.json`` and ``per_user.parquet``; ``log.jsonl``
 (models without training have none), ``neighbors.json`` (kept by models that learn from texts),
-``alignment.json`` (by aligned ones), ``recommendations.parquet`` and ``histories.parquet`` may be
+``alignment.json`` (by aligned ones), ``gates.json`` (by those with an adapter for every user),
+``recommendations.parquet`` and ``histories.parquet`` may be
 absent. Nothing here formats or draws, and no model is loaded.
 """
 
@@ -41,6 +42,7 @@ class ReportRun:
         cases: What the model was asked, for the histories and all targets of example users.
         neighbors: The content of ``neighbors.json``, or None.
         alignment: The content of ``alignment.json``, or None.
+        gates: The content of ``gates.json``, or None.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ReportRun:
     cases: Cases | None = None
     neighbors: Mapping[str, Any] | None = None
     alignment: Mapping[str, Any] | None = None
+    gates: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.recommendations is not None:
@@ -103,6 +106,7 @@ class ReportRun:
             cases=cases,
             neighbors=_read_told(directory / "neighbors.json", "neighbours"),
             alignment=_read_told(directory / "alignment.json", "an alignment"),
+            gates=_read_told(directory / "gates.json", "gates", "entropy"),
         )
 
     @property
@@ -170,13 +174,19 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _read_told(path: Path, about: str) -> Mapping[str, Any] | None:
-    """Read what a model told of its making, or None where there is no such file."""
+def _read_told(path: Path, about: str, mark: str = "schema") -> Mapping[str, Any] | None:
+    """Read what a model told of its making, or None where there is no such file.
+
+    Args:
+        path: The file.
+        about: What it is about.
+        mark: The number by which it is known.
+    """
     if not path.is_file():
         return None
     values = read_json(path)
-    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
-        raise ArtifactError(f"{path} is not a report of {about}: it has no whole 'schema'.")
+    if not isinstance(values, dict) or not isinstance(values.get(mark), int | float):
+        raise ArtifactError(f"{path} is not a report of {about}: it has no number {mark!r}.")
     return values
 
 

@@ -8,34 +8,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmrec.evaluation.display import count, percent, plain
+from llmrec.evaluation.display import plain
 from llmrec.evaluation.report_data import ReportRun
 from llmrec.evaluation.report_figures import Colours
 from llmrec.evaluation.report_tables import ModelName, models_of
+from llmrec.evaluation.report_told import (
+    Figure,
+    ToldTable,
+    objects,
+    texts,
+    told_table,
+    value_at,
+    written,
+)
 
 _SHOWN = 4  # samples of each kind and model
 
-# name, note, where in the file, how to write it
 _SEQUENCES = (
-    ("Sequences with neighbours", "", "described", "count"),
-    ("Slots in use", "of all slots of these sequences", "filled", "percent"),
-    ("Different users per sequence", "mean", "users_per_query", "number"),
-    ("Same user", "neighbours that are sequences of the same user", "same_user_slots", "percent"),
-    (
+    Figure("Sequences with neighbours", "", "described", "count"),
+    Figure("Slots in use", "of all slots of these sequences", "filled", "percent"),
+    Figure("Different users per sequence", "mean", "users_per_query", "number"),
+    Figure(
+        "Same user", "neighbours that are sequences of the same user", "same_user_slots", "percent"
+    ),
+    Figure(
         "Next item in a neighbour",
         "sequences with a neighbour that already holds the item they are to predict",
         "holds_target",
         "percent",
     ),
-    (
+    Figure(
         "Same next item",
         "useful signal: sequences with a neighbour that is followed by the item they are to "
         "predict",
         "same_next",
         "percent",
     ),
-    ("Same next item, of neighbours", "", "same_next_slots", "percent"),
-    (
+    Figure("Same next item, of neighbours", "", "same_next_slots", "percent"),
+    Figure(
         "Same, by chance",
         "if neighbours were drawn at random",
         "same_next_slots_by_chance",
@@ -43,10 +53,10 @@ _SEQUENCES = (
     ),
 )
 _ITEMS = (
-    ("Items with neighbours", "", "described", "count"),
-    ("Slots in use", "of all slots of these items", "filled", "percent"),
-    ("Same category", "neighbours of the item's category", "same_category_slots", "percent"),
-    (
+    Figure("Items with neighbours", "", "described", "count"),
+    Figure("Slots in use", "of all slots of these items", "filled", "percent"),
+    Figure("Same category", "neighbours of the item's category", "same_category_slots", "percent"),
+    Figure(
         "Same, by chance",
         "if neighbours were drawn at random",
         "same_category_slots_by_chance",
@@ -54,33 +64,16 @@ _ITEMS = (
     ),
 )
 _BOTH = (
-    ("Median cosine", "", "score.quantiles.p50", "number"),
-    ("Equal texts", "neighbours with a cosine of 1", "duplicates", "percent"),
-    (
+    Figure("Median cosine", "", "score.quantiles.p50", "number"),
+    Figure("Equal texts", "neighbours with a cosine of 1", "duplicates", "percent"),
+    Figure(
         "Taken by the most chosen 1 %",
         "hubs: a few that are everybody's neighbours say little",
         "hubness.to_top_percent",
         "percent",
     ),
-    ("Never chosen", "", "hubness.never_chosen", "percent"),
+    Figure("Never chosen", "", "hubness.never_chosen", "percent"),
 )
-
-
-@dataclass(frozen=True)
-class NeighborFigure:
-    """One figure, a value for every model."""
-
-    name: str
-    note: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class NeighborTable:
-    """The figures about sequences or about items."""
-
-    heading: str
-    rows: tuple[NeighborFigure, ...]
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,7 @@ class NeighborSection:
     """The section; ``models`` are those whose runs keep neighbours."""
 
     models: tuple[ModelName, ...]
-    tables: tuple[NeighborTable, ...]
+    tables: tuple[ToldTable, ...]
     samples: tuple[NeighborSamples, ...]
 
 
@@ -154,30 +147,22 @@ def neighbor_section(runs: Sequence[ReportRun], colours: Colours) -> NeighborSec
 
 
 def _table(
-    heading: str,
-    part: str,
-    figures: Sequence[tuple[str, str, str, str]],
-    files: Sequence[Mapping[str, Any]],
-) -> NeighborTable | None:
-    if all(_at(values, part) is None for values in files):
+    heading: str, part: str, figures: Sequence[Figure], files: Sequence[Mapping[str, Any]]
+) -> ToldTable | None:
+    parts = [value_at(values, part) for values in files]
+    if all(values is None for values in parts):
         return None
-    rows = [
-        NeighborFigure(
-            name, note, tuple(_written(_at(values, f"{part}.{path}"), form) for values in files)
-        )
-        for name, note, path, form in figures
-    ]
-    return NeighborTable(heading, tuple(row for row in rows if set(row.values) != {"–"}))
+    return told_table(heading, figures, [values or {} for values in parts])
 
 
 def _samples(model: ModelName, values: Mapping[str, Any]) -> NeighborSamples:
     sequences = tuple(
-        SequenceSample(_told(sample), tuple(map(_told, _rows(sample.get("neighbors")))))
-        for sample in _rows(_at(values, "sequences.samples"))[:_SHOWN]
+        SequenceSample(_told(sample), tuple(map(_told, objects(sample.get("neighbors")))))
+        for sample in objects(value_at(values, "sequences.samples"))[:_SHOWN]
     )
     items = tuple(
-        ItemSample(plain(sample.get("title")), _titles(sample.get("neighbors")))
-        for sample in _rows(_at(values, "items.samples"))[: 2 * _SHOWN]
+        ItemSample(plain(sample.get("title")), texts(sample.get("neighbors")))
+        for sample in objects(value_at(values, "items.samples"))[: 2 * _SHOWN]
     )
     return NeighborSamples(model, sequences, items)
 
@@ -185,31 +170,7 @@ def _samples(model: ModelName, values: Mapping[str, Any]) -> NeighborSamples:
 def _told(sample: Mapping[str, Any]) -> ToldSequence:
     following, cosine = sample.get("next"), sample.get("cosine")
     return ToldSequence(
-        _titles(sample.get("newest")),
+        texts(sample.get("newest")),
         "" if following is None else plain(following),
-        "" if cosine is None else _written(cosine, "number"),
+        "" if cosine is None else written(cosine, "number"),
     )
-
-
-def _titles(values: object) -> tuple[str, ...]:
-    return tuple(plain(value) for value in values) if isinstance(values, list) else ()
-
-
-def _rows(values: object) -> list[Mapping[str, Any]]:
-    rows = values if isinstance(values, list) else []
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def _at(values: object, path: str) -> Any:
-    """The value at a dotted path, or None."""
-    for name in path.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
-
-
-def _written(value: object, form: str) -> str:
-    if not isinstance(value, int | float):
-        return "–"
-    if form == "count":
-        return count(int(value))
-    return percent(value) if form == "percent" else f"{value:.2f}"

@@ -15,6 +15,7 @@ from small_gated import base_model
 from small_store import draw, experts
 
 from llmrec.adapters.access import Tokens
+from llmrec.adapters.diagnostics import diagnose
 from llmrec.adapters.store import AdapterStore
 from llmrec.testing.sized_llama import character_tokenizer
 
@@ -44,6 +45,35 @@ def test_list(llmrec_cli, opened):
     assert "gate entropy" in shown
     opened.put(["\u202eevil"], draw(1))  # would turn the line around
     assert "\u202e" not in llmrec_cli("adapters", "list", opened.folder).out
+
+
+def test_a_report_tells_of_a_store_or_of_what_its_server_saw(
+    llmrec_cli, opened, small_run, tmp_path
+):
+    for user in ("ann", "bob", "ann", "nobody"):
+        opened.adapter(user)
+    seen = tmp_path / "server.json"
+    seen.write_text(json.dumps(diagnose(opened)))
+    page = tmp_path / "page.html"
+    words = ("report", small_run, "--adapters", opened.folder, "--adapters", seen)
+    assert llmrec_cli(*words, "--output", page).status == 0
+    markup = page.read_text()
+    section = markup[markup.index("<h2>Adapter stores</h2>") :]
+    assert "<bdi>store</bdi></th><th" in section
+    assert "<bdi>server</bdi></th></tr>" in section
+    # this process opened the store anew and served nobody; the other one served four
+    assert '<th scope="row">Requests</th><td>–</td><td>4</td>' in section
+    assert "Nothing was served yet by the one that looked at store." in section
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"users": 3}'])
+def test_a_report_of_something_else_than_a_store_is_refused(llmrec_cli, small_run, tmp_path, text):
+    other = tmp_path / "other.json"
+    other.write_text(text)
+    shown = llmrec_cli("report", small_run, "--adapters", other, "--output", tmp_path / "page")
+    assert shown.status == 2
+    assert "no number 'expert_cosine'" in shown.err
+    assert not (tmp_path / "page").exists()
 
 
 def test_export_is_what_peft_reads(llmrec_cli, opened, tmp_path):

@@ -193,8 +193,15 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         return store
 
     def reports(self) -> Mapping[str, Mapping[str, Any]]:
-        """How gates and experts ended up, as ``gates``; known for a freshly fitted model."""
-        return {"gates": self._diagnosed} if self._diagnosed else {}
+        """How gates and experts ended up and whom they served since, as ``gates``.
+
+        Known for a freshly fitted model whose experts have gates.
+        """
+        if not self._diagnosed or self.config.lora.compose == "shared":
+            return {}
+        served = self.ranker.served
+        rate = self.fallbacks / served if served else None
+        return {"gates": {"schema": 1, **self._diagnosed, "fallback_rate": rate}}
 
     # ---- training ----
 

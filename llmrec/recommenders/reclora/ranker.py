@@ -60,6 +60,7 @@ class Ranker:
     Attributes:
         prior: ``[gates, K]`` weights of those who have no events.
         fallbacks: How many histories were served by them.
+        served: How many histories were served by weights of their own or by these.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Ranker:
         self.config, self.ctr, self.lora = config, ctr, lora
         self.questions, self.answers, self.inputs = questions, answers, inputs
         self.prior: Float32 = even_gates(lora.config_lora, lora.n_gates).numpy()
-        self.fallbacks = 0
+        self.fallbacks = self.served = 0
         self.judge = Judge(lora, questions.ends, answers, config.tokens_at_once)
 
     def prepare(self, histories: Histories, items: Int32) -> Pairs:
@@ -110,6 +111,13 @@ class Ranker:
             lengths: ``[n]`` events of the histories: without any, the prior's weights are given
                 and counted; with ``m``, they are drawn to it by ``shrink / (m + shrink)``.
         """
+        if inputs is not None:
+            self.served += len(lengths)
+            self.fallbacks += int((lengths == 0).sum())
+        return self.weights_uncounted(inputs, lengths)
+
+    def weights_uncounted(self, inputs: Float32 | None, lengths: npt.NDArray[np.int64]) -> Tensor:
+        """As :meth:`weights`, for those who look at gates and serve nobody."""
         prior = torch.from_numpy(self.prior)
         if inputs is None:
             return prior.unsqueeze(0)
@@ -120,7 +128,6 @@ class Ranker:
                 for i in range(0, len(inputs), _STATES_AT_ONCE)
             ]
             found = torch.cat(parts) if parts else prior.unsqueeze(0)[:0]
-            self.fallbacks += int((lengths == 0).sum())
             own = np.where(lengths > 0, lengths / np.maximum(lengths + self.config.shrink, 1), 0)
             share = torch.from_numpy(own.astype(np.float32))[:, None, None]
             return share * found + (1 - share) * prior

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from llmrec.adapters.diagnostics import collapse_warnings
 from llmrec.adapters.gated_lora import GatedLora, expert_similarity
 from llmrec.adapters.gates import gate_diagnostics
 from llmrec.recommenders.ctr import CTRModel
@@ -118,19 +119,30 @@ def train_ranker(
     return log
 
 
-def diagnose(ranker: Ranker, rows: JudgedRows) -> Mapping[str, float]:
+def diagnose(ranker: Ranker, rows: JudgedRows) -> Mapping[str, Any]:
     """How gates and experts ended up, over rows of different users.
 
     Returns:
-        ``entropy``, ``variance_across_users``, ``largest_load`` (see
-        :func:`~llmrec.adapters.gates.gate_diagnostics`) and ``expert_similarity``.
+        ``users`` looked at, ``experts``, ``entropy``, ``variance_across_users``, ``largest_load``
+        (see :func:`~llmrec.adapters.gates.gate_diagnostics`), ``expert_similarity``, the
+        ``bytes_per_user`` that weights in float16 take, and ``warnings``, one sentence for each
+        sign of a collapse.
     """
     newest = _one_per_user(rows)
     histories, items = rows.histories.take(newest), rows.items[newest]
     inputs = None if ranker.inputs is None else ranker.inputs.of(ranker.ctr, histories, items)
-    weights = ranker.weights(inputs, np.maximum(histories.lengths, 1))
+    weights = ranker.weights_uncounted(inputs, np.maximum(histories.lengths, 1))
     similarity = expert_similarity(ranker.lora.experts())
-    return {**gate_diagnostics(weights), "expert_similarity": similarity}
+    gates = gate_diagnostics(weights)
+    entropy, variance = gates["entropy"], gates["variance_across_users"]
+    return {
+        "users": len(newest),
+        "experts": ranker.lora.config_lora.blocks,
+        **gates,
+        "expert_similarity": similarity,
+        "bytes_per_user": 2 * ranker.prior.size,
+        "warnings": collapse_warnings(ranker.lora.config_lora, entropy, variance, similarity),
+    }
 
 
 def _passes(training: TrainingConfig, rows: int) -> int:
@@ -145,7 +157,7 @@ def _mean_weights(ranker: Ranker, pairs: Pairs) -> Any:
     filled = np.flatnonzero(pairs.lengths)
     rows = filled if filled.size else np.arange(len(pairs.lengths))
     with torch.inference_mode():
-        found = ranker.weights(pairs.inputs[rows], np.maximum(pairs.lengths[rows], 1))
+        found = ranker.weights_uncounted(pairs.inputs[rows], np.maximum(pairs.lengths[rows], 1))
         return found.mean(0).numpy().copy()
 
 

@@ -64,6 +64,9 @@ def test_fit_tells_how_it_was_made(model):
     report = model.reports()["gates"]
     assert {"entropy", "variance_across_users", "largest_load", "expert_similarity"} <= set(report)
     assert 0 < report["entropy"] <= 1
+    assert (report["schema"], report["users"], report["experts"]) == (1, 24, 2)
+    assert report["bytes_per_user"] == 2 * 4 * 2  # gates, experts, float16
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert model.score_pairs(*pairs_of(model)).min() >= 0
 
 
@@ -115,9 +118,16 @@ def test_nobodys_history_gets_the_mean_gate_and_is_counted(model):
     before = model.fallbacks
     weights = model.gates(empty)
     assert model.fallbacks == before + 1
+    rate = model.fallbacks / model.ranker.served
+    assert model.reports()["gates"]["fallback_rate"] == rate > 0
     np.testing.assert_allclose(weights[0], model.ranker.prior, atol=1e-6)
     assert np.abs(weights[1] - model.ranker.prior).max() > 1e-6
     assert np.isfinite(model.score_catalog(empty)).all()
+
+
+def test_a_model_without_gates_reports_none(base_folder):
+    lora = {"compose": "shared", "experts": 1, "rank": 4}
+    assert fitted_on(SPLIT, make_model(base_folder, lora=lora)).reports() == {}
 
 
 def test_few_events_are_drawn_to_the_mean_gate(base_folder):
