@@ -5,14 +5,20 @@ it answers are few enough to rule out, with probability ``1 - delta``, that thei
 ``alpha``; the walk ends at the first that is not (fixed-sequence testing: Wiens 2003; Angelopoulos
 et al. 2021, "Learn then Test"). The test is the binomial tail, so it is exact for finite samples.
 
+A walk that stumbles over a few errors among the surest items would miss everything after them, so
+there is more than one start. Every start has an equal part of ``delta``, and a walk that reaches
+the next start brings its part along (the fallback procedure of Wiens 2003; Wiens and Dmitrienko
+2005): together they break the promise with probability ``delta`` at most.
+
 Assumed: calibration items and later ones are exchangeable (same questions, model, server,
 settings), and items are independent. Where questions repeat, give groups: one item of each is used.
 The walk over calibration scores is the walk over all real thresholds, since the statistic changes
-nowhere else. Its start is the share of items that ``start`` names, a rank and no fixed threshold:
-exact where the error rate does not fall as the threshold rises through the start. Give
-``thresholds`` chosen beforehand to need no such assumption.
+nowhere else. A start is a share of the items, a rank and no fixed threshold: exact where the error
+rate does not fall as the threshold rises through the start. Give ``thresholds`` chosen beforehand
+to need no such assumption.
 """
 
+import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +31,7 @@ from scipy.special import bdtr
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.signatures.decision.labelled import Values, checked_pairs, one_per_group
 
-START = 0.1
+STARTS = (0.2, 0.5)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def certify(
     delta: float = 0.05,
     *,
     groups: Sequence[Hashable] | None = None,
-    start: float = START,
+    starts: Sequence[float] = STARTS,
     thresholds: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> SelectiveAnswering:
@@ -115,13 +121,15 @@ def certify(
         delta: Probability of breaking it.
         groups: What belongs together (one question asked in several ways): one item of each group
             is drawn, and the promise is about an item of a new group.
-        start: Share of the items at which the walk begins. A smaller share may certify fewer items
-            that a larger one would miss, and is stopped more easily by a single error.
+        starts: Shares of the items at which walks begin, rising. A smaller first one may certify
+            fewer items that a larger one would miss, and is stopped more easily by a single error;
+            more of them leave less of ``delta`` to each. The first alone counts where there are too
+            few items for a part of ``delta``.
         thresholds: Fixed beforehand, from strict to loose, instead of the calibration risks.
         seed: Of the draw from groups.
 
     Raises:
-        ConfigError: ``alpha``, ``delta``, ``start`` or ``thresholds`` are out of range.
+        ConfigError: ``alpha``, ``delta``, ``starts`` or ``thresholds`` are out of range.
         DataError: There is no item, or labels do not fit the risks.
     """
     _check_share("alpha", alpha)
@@ -131,20 +139,16 @@ def certify(
     given, found = given[kept], found[kept]
     needed = items_needed(alpha, delta)
     unit: Literal["items", "groups"] = "items" if kept.size == np.size(labels) else "groups"
-    if thresholds is None:
-        _check_share("start", start)
-        levels = np.unique(found)
-    else:
-        levels = _checked_thresholds(thresholds)
+    _check_starts(starts)
+    levels = np.unique(found) if thresholds is None else _checked_thresholds(thresholds)
     answered, errors = _counts(given, found, levels)
+    begins = [0]
     if thresholds is None:
-        begins = int(np.searchsorted(answered, max(needed, math.ceil(start * found.size))))
-        levels, answered, errors = levels[begins:], answered[begins:], errors[begins:]
-    accepted = bdtr(errors, answered.astype(np.int64), alpha) <= delta
-    steps = int(np.argmin(np.append(accepted, False)))
-    if not steps:
+        least = _starting_items(starts, alpha, delta, found.size)
+        begins = np.searchsorted(answered, least).tolist()
+    last = _walk(bdtr(errors, answered.astype(np.int64), alpha), begins, delta)
+    if last is None:
         return SelectiveAnswering(None, alpha, delta, found.size, 0, 0, needed, unit)
-    last = steps - 1
     return SelectiveAnswering(
         float(levels[last]),
         alpha,
@@ -166,6 +170,33 @@ def items_needed(alpha: float, delta: float) -> int:
     return math.ceil(math.log(delta) / math.log1p(-alpha))
 
 
+def _starting_items(starts: Sequence[float], alpha: float, delta: float, n: int) -> list[int]:
+    """Answered items from which each walk begins, as many as its part of ``delta`` needs."""
+    needed = items_needed(alpha, delta / len(starts))
+    if n < needed:  # decided without a look at the labels
+        starts, needed = starts[:1], items_needed(alpha, delta)
+    return [max(needed, math.ceil(start * n)) for start in starts]
+
+
+def _walk(tails: Values, begins: Sequence[int], delta: float) -> int | None:
+    """The last threshold that is accepted; None if none is.
+
+    Args:
+        tails: Probability of so few errors, at every threshold, if their rate were too large.
+        begins: Thresholds at which walks begin, rising.
+        delta: Shared by the walks alike.
+    """
+    level, last = 0.0, None
+    for begin, end in itertools.pairwise([*begins, tails.size]):
+        level += delta / len(begins)
+        steps = int(np.argmin(np.append(tails[begin:end] <= level, False)))
+        if steps:
+            last = begin + steps - 1
+        if steps < end - begin:
+            level = 0.0  # what a broken walk had is spent
+    return last
+
+
 def _counts(labels: Values, risks: Values, levels: Values) -> tuple[Values, Values]:
     """Items with a risk of at most each level, and wrong ones among them."""
     order = np.argsort(risks, kind="stable")
@@ -179,6 +210,14 @@ def _checked_thresholds(thresholds: npt.ArrayLike) -> Values:
     if levels.ndim != 1 or not levels.size or not (np.diff(levels) > 0).all():
         raise ConfigError("thresholds must rise, from strict to loose, and there must be one.")
     return levels
+
+
+def _check_starts(starts: Sequence[float]) -> None:
+    rising = all(one < other for one, other in itertools.pairwise(starts))
+    if not starts or not rising or not all(0 < start < 1 for start in starts):
+        raise ConfigError(
+            f"starts are {list(starts)}; expected rising shares between 0 and 1, at least one."
+        )
 
 
 def _check_share(name: str, value: float) -> None:

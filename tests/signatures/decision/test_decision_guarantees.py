@@ -19,25 +19,35 @@ from llmrec.signatures.decision.thresholds import (
 ITEMS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=1, max_size=60)
 
 
-def walked(labels, risks, alpha, delta, start):
+def walked(labels, risks, alpha, delta, starts):
     """The rule, one threshold at a time."""
-    n, chosen = len(risks), None
+    n, chosen, level, begun = len(risks), None, 0.0, 0
+    part = delta / len(starts)
+    if n < items_needed(alpha, part):
+        starts, part = starts[:1], delta
+    marks = [max(items_needed(alpha, part), start * n) for start in starts]
     for t in sorted(set(risks)):
         inside = [y for y, r in zip(labels, risks, strict=True) if r <= t]
-        if len(inside) < max(items_needed(alpha, delta), start * n):
-            continue
-        if binom.cdf(sum(inside), len(inside), alpha) > delta:
-            break
-        chosen = t, len(inside), sum(inside)
+        while begun < len(marks) and len(inside) >= marks[begun]:
+            begun, level = begun + 1, level + part
+        if level and binom.cdf(sum(inside), len(inside), alpha) <= level:
+            chosen = t, len(inside), sum(inside)
+        else:
+            level = 0.0
     return chosen
 
 
 @settings(max_examples=60)
-@given(ITEMS, st.sampled_from([0.1, 0.3, 0.5]), st.sampled_from([0.05, 0.2, 0.4]))
-def test_selective_answering_is_the_rule_written_out(items, alpha, delta):
+@given(
+    ITEMS,
+    st.sampled_from([0.1, 0.3, 0.5]),
+    st.sampled_from([0.05, 0.2, 0.4]),
+    st.sampled_from([(0.25,), (0.2, 0.5), (0.1, 0.15, 0.6)]),
+)
+def test_selective_answering_is_the_rule_written_out(items, alpha, delta, starts):
     labels, risks = zip(*items, strict=True)
-    found = certify(risks, labels, alpha, delta, start=0.25)
-    expected = walked(labels, risks, alpha, delta, 0.25)
+    found = certify(risks, labels, alpha, delta, starts=starts)
+    expected = walked(labels, risks, alpha, delta, starts)
     if expected is None:
         assert found.threshold is None
         assert found.answered == 0
@@ -64,11 +74,32 @@ def test_a_sample_with_too_many_errors_says_so():
 
 def test_the_walk_stops_at_the_first_failure_and_not_at_the_best():
     labels = np.r_[np.zeros(100), np.ones(30), np.zeros(2000)]
-    found = certify(np.arange(2130.0), labels, 0.1, 0.05, start=0.01)
+    found = certify(np.arange(2130.0), labels, 0.1, 0.05, starts=[0.01])
     assert found.answered <= 110
     assert binom.cdf(found.errors, found.answered, 0.1) <= 0.05
     # everything taken together would pass
     assert binom.cdf(30, 2130, 0.1) <= 0.05
+
+
+def test_a_later_walk_goes_past_what_broke_the_first():
+    """Errors among the surest, none after them: half of delta is enough to say so."""
+    labels = np.r_[np.ones(25), np.zeros(975)]
+    risks = np.arange(1000.0)
+    assert certify(risks, labels, 0.1, 0.05, starts=[0.2]).threshold is None
+    found = certify(risks, labels, 0.1, 0.05, starts=[0.2, 0.5])
+    assert (found.answered, found.errors) == (1000, 25)
+
+
+def test_an_unbroken_walk_brings_its_part_of_delta_along():
+    # four errors at the end: only all of delta rules out a rate of a tenth
+    errors, n = 4, 90
+    assert 0.025 < binom.cdf(errors, n, 0.1) <= 0.05
+    labels = np.zeros(n)
+    labels[-errors:] = 1
+    found = certify(np.arange(float(n)), labels, 0.1, 0.05, starts=[0.5, 0.9])
+    assert found.answered == n
+    labels = np.r_[np.ones(errors), np.zeros(n - errors)]
+    assert certify(np.arange(float(n)), labels, 0.1, 0.05, starts=[0.5, 0.9]).threshold is None
 
 
 def test_thresholds_fixed_beforehand_are_walked_from_the_first():
@@ -231,7 +262,9 @@ def test_arguments_out_of_range_are_named():
     for call, sentence in [
         (lambda: certify([0.1], [0], 0.0), "alpha is 0.0"),
         (lambda: certify([0.1], [0], 0.1, 1.0), "delta is 1.0"),
-        (lambda: certify([0.1], [0], 0.1, start=2), "start is 2"),
+        (lambda: certify([0.1], [0], 0.1, starts=[2]), r"starts are \[2\]; expected rising"),
+        (lambda: certify([0.1], [0], 0.1, starts=[0.5, 0.2]), "expected rising shares"),
+        (lambda: certify([0.1], [0], 0.1, starts=[]), "at least one"),
         (lambda: by_cost([0.1, 0.2], [0, 1], -1, 0), "costs are -1 and 0"),
         (lambda: by_false_alarms([0.1, 0.2], [0, 1], 0), "rate is 0"),
         (lambda: by_precision([0.1, 0.2], [0, 1], 2), "precision is 2"),
