@@ -34,7 +34,7 @@ from llmrec.errors import (
 )
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders import artifacts
-from llmrec.recommenders.candidates import allowed_items, candidate_codes, recommendation_frame
+from llmrec.recommenders.candidates import candidate_codes, chosen_items, recommendation_frame
 
 if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown, Users
@@ -214,12 +214,7 @@ class BaseRecommender(ABC, Generic[ConfigT]):
             ConfigError: ``k`` is below 1 or above the number of items to choose from.
         """
         histories = self._histories_of(users, on_unknown)
-        allowed = None
-        if candidates is not None:
-            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
-        n_choices = len(self.vocabulary) if allowed is None else int(allowed.sum())
-        if not 1 <= k <= n_choices:
-            raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
+        allowed = chosen_items(candidates, k, self.vocabulary, on_unknown)
         codes = np.zeros((len(histories), k), dtype=np.int32)
         values = np.full((len(histories), k), -np.inf, dtype=np.float32)
         for start, block in self._blocks(histories):

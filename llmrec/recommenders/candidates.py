@@ -75,6 +75,21 @@ def allowed_items(
     return allowed[1:]
 
 
+def chosen_items(
+    candidates: Candidates | None, k: int, vocabulary: Vocabulary, on_unknown: OnUnknown
+) -> npt.NDArray[np.bool_] | None:
+    """:func:`allowed_items` where ``k`` items are to be chosen; None allows all.
+
+    Raises:
+        ConfigError: ``k`` is below 1 or above the number of items to choose from.
+    """
+    allowed = None if candidates is None else allowed_items(candidates, vocabulary, on_unknown)
+    n_choices = len(vocabulary) if allowed is None else int(allowed.sum())
+    if not 1 <= k <= n_choices:
+        raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
+    return allowed
+
+
 def recommendation_frame(
     user_ids: pl.Series,
     codes: npt.NDArray[np.int32],

@@ -10,7 +10,6 @@ empty history is scored from the item alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -26,7 +25,7 @@ from llmrec.data.vocabulary import Ids
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import pairs
 from llmrec.evaluation.monitoring import ranking_metrics
-from llmrec.recommenders.base import BaseRecommender, FloatArray
+from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.ctr.config import STATISTICS, CTRConfig
 from llmrec.recommenders.ctr.features import (
     EventTable,
@@ -38,8 +37,9 @@ from llmrec.recommenders.ctr.features import (
 from llmrec.recommenders.ctr.network import PairLoss, PairNetwork, Sizes
 from llmrec.recommenders.ctr.pairs import TrainingPairs, early_part
 from llmrec.recommenders.ctr.users import UserCodes
+from llmrec.recommenders.trained import TrainedRecommender
 from llmrec.training.seeds import seed_everything
-from llmrec.training.trainer import Trainer, Validate
+from llmrec.training.trainer import Validate
 
 ConfigT = TypeVar("ConfigT", bound=CTRConfig)
 
@@ -48,7 +48,7 @@ _USERS_AT_ONCE = 1024
 _USER_WEIGHT = "network.user.users.weight"
 
 
-class CTRModel(BaseRecommender[ConfigT]):
+class CTRModel(TrainedRecommender[ConfigT]):
     """A recommender that judges user-item pairs.
 
     Args:
@@ -60,22 +60,11 @@ class CTRModel(BaseRecommender[ConfigT]):
 
     scores_empty_histories: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        config: ConfigT | None = None,
-        *,
-        checkpoints: str | Path | None = None,
-        resume: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(config, **options)
-        self.checkpoints, self.resume = checkpoints, resume
-        self.log: list[dict[str, Any]] = []
-        self._catalog: Catalog | None = None
-        self._judged: LabelledCases | None = None
-        self._net: PairNetwork | None = None
-        self._feedback = Feedback(np.empty(0, dtype=np.float32), 0.0, 1.0)
-        self._users = UserCodes(np.empty(0, dtype=np.uint64))
+    _catalog: Catalog | None = None
+    _judged: LabelledCases | None = None
+    _net: PairNetwork | None = None
+    _feedback = Feedback(np.empty(0, dtype=np.float32), 0.0, 1.0)
+    _users = UserCodes(np.empty(0, dtype=np.uint64))
 
     def use_catalog(self, catalog: Catalog) -> Self:
         """Read the fields that describe items from a catalog."""
@@ -183,9 +172,7 @@ class CTRModel(BaseRecommender[ConfigT]):
         network = self._make_network(sizes)
         self._net, self._feedback, self._users = network, feedback, users
         self.details["trained_until"] = until
-        settings = config.model_dump(mode="json", exclude={"training"})
-        trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
-        self.log = trainer.fit(PairLoss(network), source, validate)
+        self._train(config.training, PairLoss(network), source, validate)
         self._to_device()
 
     def _tables(self, train: Histories, catalog: Catalog | None) -> dict[str, Tensor]:

@@ -283,7 +283,7 @@ def top_items(
     Args:
         lists: Result of a search with one item per list.
         trie: The trie that was searched.
-        k: Items per user, at most the width of the search.
+        k: Items per user, at most the width of the search unless that found every ID.
         may_get: Given user rows and item codes, which pairs are possible; for items that share
             their semantic ID with a refused one. None for all.
 
@@ -296,7 +296,7 @@ def top_items(
     users, width, items = lists.leaves.shape
     if items != 1:
         raise ConfigError(f"top_items needs lists of one item, not of {items}.")
-    if k > width:
+    if k > width and width < trie.n_leaves:  # else every ID was found, and items share some
         raise ConfigError(f"a beam of {width} cannot give {k} items; set the width to {k} or more.")
     leaves = lists.leaves[..., 0].cpu().numpy()
     scores = lists.scores.cpu().numpy()

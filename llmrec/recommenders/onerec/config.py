@@ -11,12 +11,8 @@ from llmrec.recommenders.onerec.tokenizer.config import TokenizerConfig
 from llmrec.training.config import TrainingConfig
 
 
-class OneRecConfig(BaseModel):
-    """A generator of semantic IDs as a recommender.
-
-    ``generator.session=1`` with ``form=encoder_decoder`` and without experts is TIGER's form of
-    next-item generation (Rajput et al., 2023); more items per session is OneRec's.
-    """
+class GenerativeConfig(BaseModel):
+    """What all recommenders ask for that write semantic IDs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,13 +39,27 @@ class OneRecConfig(BaseModel):
         description="Weight, beside texts, of vectors of which items follow one another in "
         "training; 0 tokenises texts alone.",
     )
+    beam: int = Field(
+        50, ge=1, description="Beams per user; items outside the beam are not recommended."
+    )
+    validation_filters_seen: bool = Field(
+        True,
+        description="Leave out items of the history when validating; set it as the task does.",
+    )
+    training: TrainingConfig = Field(TrainingConfig(), description="Settings of the training loop.")
+
+
+class OneRecConfig(GenerativeConfig):
+    """A generator of semantic IDs as a recommender.
+
+    ``generator.session=1`` with ``form=encoder_decoder`` and without experts is TIGER's form of
+    next-item generation (Rajput et al., 2023); more items per session is OneRec's.
+    """
+
     generator: GeneratorConfig = Field(GeneratorConfig(), description="The network.")
     sessions: SessionRule = Field(
         SessionRule(),
         description="Which events make a session; the form decoder learns from every event anyway.",
-    )
-    beam: int = Field(
-        50, ge=1, description="Beams per user; items outside the beam are not recommended."
     )
     best_of: int = Field(
         8, ge=1, description="Sessions among which a reward model chooses, where there is one."
@@ -57,8 +67,3 @@ class OneRecConfig(BaseModel):
     alignment: AlignmentConfig | None = Field(
         None, description="How 'llmrec align' goes on after training; training ignores it."
     )
-    validation_filters_seen: bool = Field(
-        True,
-        description="Leave out items of the history when validating; set it as the task does.",
-    )
-    training: TrainingConfig = Field(TrainingConfig(), description="Settings of the training loop.")

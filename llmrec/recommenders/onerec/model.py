@@ -5,8 +5,7 @@ what the beam finds has a score; everything else is -inf, below all that was fou
 are given are scored exactly. Timestamps and ratings matter for what a training session is only.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -14,38 +13,34 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
-from llmrec.recommenders.base import BaseRecommender, FloatArray
-from llmrec.recommenders.candidates import allowed_items, recommendation_frame
+from llmrec.recommenders.base import FloatArray
+from llmrec.recommenders.candidates import recommendation_frame
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
-from llmrec.recommenders.onerec.beam import top_items
+from llmrec.recommenders.onerec.beam import BeamLists
 from llmrec.recommenders.onerec.config import OneRecConfig
+from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
 from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import session_spans
 from llmrec.recommenders.onerec.serving import Judge, candidate_scores, search, served_lists
-from llmrec.recommenders.onerec.sources import semantic_ids_of
-from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.recommenders.onerec.validation import beam_metrics
-from llmrec.retrieval.vectors import TextVectors
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
-from llmrec.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from llmrec.contracts import Candidates, OnUnknown, Users
+    from llmrec.contracts import OnUnknown, Users
 
 _POPULARITY = "popularity"  # in the saved state, beside the weights
 _REWARD = "reward."  # likewise, before the names of the reward model's weights
 
 
-class OneRec(BaseRecommender[OneRecConfig]):
+class OneRec(GenerativeRecommender[OneRecConfig]):
     """Generative recommendation with semantic IDs (OneRec, arXiv 2502.18965).
 
     Before :meth:`fit`, give it texts with :meth:`use_catalog`, vectors with :meth:`use_vectors`,
@@ -79,26 +74,11 @@ class OneRec(BaseRecommender[OneRecConfig]):
     name: ClassVar[str] = "onerec"
     config_class: ClassVar[type[OneRecConfig]] = OneRecConfig
 
-    def __init__(
-        self,
-        config: OneRecConfig | None = None,
-        *,
-        checkpoints: str | Path | None = None,
-        resume: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(config, **options)
-        self.checkpoints = checkpoints
-        self.resume = resume
-        self.log: list[dict[str, Any]] = []
-        self._catalog: Catalog | None = None
-        self._vectors: TextVectors | None = None
-        self._ids: SemanticIds | None = None
-        self._generator: Generator | None = None
-        self._trie: Trie | None = None
-        self._popularity = np.empty(0, dtype=np.int64)
-        self.reward_model: RewardModel | None = None
-        self.alignment: dict[str, Any] | None = None
+    reward_model: RewardModel | None = None
+    alignment: dict[str, Any] | None = None
+    _generator: Generator | None = None
+    _trie: Trie | None = None
+    _popularity = np.empty(0, dtype=np.int64)
 
     @property
     def generator(self) -> Generator:
@@ -112,21 +92,6 @@ class OneRec(BaseRecommender[OneRecConfig]):
         self._require_fitted()
         assert self._trie is not None
         return self._trie
-
-    def use_catalog(self, catalog: Catalog) -> Self:
-        """Read items' texts from a catalog."""
-        self._catalog = catalog
-        return super().use_catalog(catalog)
-
-    def use_vectors(self, vectors: TextVectors) -> Self:
-        """Tokenise these vectors of items instead of the catalog's texts."""
-        self._vectors = vectors
-        return self
-
-    def use_semantic_ids(self, ids: SemanticIds) -> Self:
-        """Use these semantic IDs instead of fitting a tokeniser."""
-        self._ids = ids
-        return self
 
     def use_reward_model(self, reward: RewardModel, about: Mapping[str, Any] | None = None) -> Self:
         """Choose sessions with a reward model; it is saved with the model.
@@ -149,7 +114,7 @@ class OneRec(BaseRecommender[OneRecConfig]):
                 f"the reward model judges lists of {reward.config.session} items at most, but this "
                 f"model writes {longest}; train it with reward.most={longest} or more."
             )
-        self.reward_model = reward.to(_device()).eval()
+        self.reward_model = reward.to(default_device()).eval()
         self.details["reward"] = {"model": reward.config.model_dump(mode="json"), **(about or {})}
         return self
 
@@ -160,36 +125,6 @@ class OneRec(BaseRecommender[OneRecConfig]):
     def reports(self) -> Mapping[str, Mapping[str, Any]]:
         """See the base class; an aligned model tells of its alignment."""
         return {} if self.alignment is None else {"alignment": self.alignment}
-
-    def recommend(
-        self,
-        users: "Users",
-        k: int = 10,
-        candidates: "Candidates | None" = None,
-        exclude_seen: bool = True,
-        on_unknown: "OnUnknown" = "error",
-    ) -> pl.DataFrame:
-        """Choose the best ``k`` items for every user by a beam search.
-
-        Seen items and items outside ``candidates`` are closed in the search, so the beam is not
-        spent on them. The beam is at least ``k`` wide. See the base class for the arguments.
-        """
-        histories = self._histories_of(users, on_unknown)
-        allowed = None
-        if candidates is not None:
-            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
-        n_choices = len(self.vocabulary) if allowed is None else int(allowed.sum())
-        if not 1 <= k <= n_choices:
-            raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
-        codes = np.zeros((len(histories), k), dtype=np.int32)
-        values = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        trie = self.trie if allowed is None else self.trie.restrict(allowed)
-        width = max(k, self.config.beam)
-        for rows, lists in search(self._network(), trie, histories, width, 1, exclude_seen):
-            may_get = _unseen(histories.block(rows.start, rows.stop)) if exclude_seen else None
-            found, scores = top_items(lists, trie, k, may_get)
-            codes[rows], values[rows] = found, scores
-        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
 
     def recommend_session(
         self,
@@ -268,7 +203,7 @@ class OneRec(BaseRecommender[OneRecConfig]):
         seed_everything(config.training.seed)
         generator = make_generator(config.generator, torch.from_numpy(ids.codes).long(), ids.sizes)
         source = self._rows(train, ids.levels)
-        trie = ids.trie.to(_device())
+        trie = ids.trie.to(default_device())
         self._generator, self._trie = generator, trie
         self._popularity = ids.popularity
         self.details["semantic_ids"] = {"fingerprint": ids.fingerprint, **dict(ids.details)}
@@ -280,18 +215,8 @@ class OneRec(BaseRecommender[OneRecConfig]):
                 network = self._network()
                 return beam_metrics(network, trie, valid, metrics, config.beam, filtered)
 
-        settings = config.model_dump(mode="json", exclude={"training"})
-        settings["semantic_ids"] = ids.fingerprint
-        trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
-        self.log = trainer.fit(generator, source, validate)
+        self._train(config.training, generator, source, validate, semantic_ids=ids.fingerprint)
         self._move_to_device()
-
-    def _semantic_ids(self, train: Histories) -> SemanticIds:
-        """IDs of the training catalogue: those given, or as the settings say."""
-        if self._ids is None:
-            return semantic_ids_of(self.config, train, self._catalog, self._vectors)
-        self._ids.require(train.vocabulary)
-        return self._ids
 
     def _rows(self, train: Histories, levels: int) -> BatchSource:
         config = self.config.generator
@@ -300,14 +225,10 @@ class OneRec(BaseRecommender[OneRecConfig]):
         spans = session_spans(train, self.config.sessions, config.session)
         return SessionRows(train, spans, config.history, levels)
 
-    def _score_catalog(self, histories: Histories) -> FloatArray:
-        scores = np.full((len(histories), len(self.vocabulary)), -np.inf, dtype=np.float32)
-        width = self.config.beam
-        for rows, lists in search(self._network(), self.trie, histories, width):
-            codes, values = top_items(lists, self.trie, min(width, len(self.vocabulary)))
-            user, place = np.nonzero(codes)
-            scores[rows][user, codes[user, place] - 1] = values[user, place]
-        return scores
+    def _search(
+        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
+    ) -> Iterator[tuple[slice, BeamLists]]:
+        return search(self._network(), trie, histories, width, 1, exclude_seen)
 
     def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
         return candidate_scores(self._network(), histories, codes)
@@ -317,9 +238,9 @@ class OneRec(BaseRecommender[OneRecConfig]):
         return self._generator.eval()
 
     def _move_to_device(self) -> None:
-        self._network().to(_device())
+        self._network().to(default_device())
         assert self._trie is not None
-        self._trie = self._trie.to(_device())
+        self._trie = self._trie.to(default_device())
 
     def _state(self) -> dict[str, npt.NDArray[Any]]:
         weights = self._network().state_dict()
@@ -348,20 +269,4 @@ class OneRec(BaseRecommender[OneRecConfig]):
         values = {name.removeprefix(_REWARD): torch.from_numpy(v) for name, v in state.items()}
         reward = RewardModel(config, len(self.vocabulary), values["base_rates"].tolist())
         reward.load_state_dict(values)
-        self.reward_model = reward.to(_device()).eval()
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _unseen(histories: Histories) -> Any:
-    """Says of user rows and item codes whether the user has not had the item."""
-    stride = len(histories.vocabulary) + 1
-    owner = np.repeat(np.arange(len(histories)), histories.lengths)
-    seen = np.unique(owner * stride + histories.items)
-
-    def may_get(users: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> Any:
-        return ~np.isin(users * stride + codes, seen)
-
-    return may_get
+        self.reward_model = reward.to(default_device()).eval()

@@ -6,7 +6,6 @@ are not used.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,21 +17,21 @@ from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
 from llmrec.evaluation.monitoring import ranking_metrics
-from llmrec.recommenders.base import BaseRecommender, FloatArray
+from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.sasrec.config import SASRecConfig
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
 from llmrec.recommenders.sasrec.loss import NextItemLoss
 from llmrec.recommenders.sasrec.validation import ranking_metrics_on_device
 from llmrec.recommenders.sasrec.windows import NegativeSampler, SequenceWindows, seen_pairs
+from llmrec.recommenders.trained import TrainedRecommender
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
-from llmrec.training.trainer import Trainer
 
 _FULL_SOFTMAX_UP_TO = 50_000  # items; above, the sampled loss costs far less and learns as well
 _ENCODED_AT_ONCE = 512
 
 
-class SASRec(BaseRecommender[SASRecConfig]):
+class SASRec(TrainedRecommender[SASRecConfig]):
     """Self-attentive sequential recommendation (Kang and McAuley, 2018).
 
     Args:
@@ -53,20 +52,7 @@ class SASRec(BaseRecommender[SASRecConfig]):
     name: ClassVar[str] = "sasrec"
     config_class: ClassVar[type[SASRecConfig]] = SASRecConfig
 
-    def __init__(
-        self,
-        config: SASRecConfig | None = None,
-        *,
-        checkpoints: str | Path | None = None,
-        resume: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(config, **options)
-        self.checkpoints = checkpoints
-        self.resume = resume
-        self.log: list[dict[str, Any]] = []
-        self._encoder: SequenceEncoder | None = None
-        self._device = torch.device("cpu")
+    _encoder: SequenceEncoder | None = None
 
     @property
     def encoder(self) -> SequenceEncoder:
@@ -82,8 +68,6 @@ class SASRec(BaseRecommender[SASRecConfig]):
         encoder = SequenceEncoder(config, n_items)
         module, source = self._training_parts(encoder, train)
         self._encoder = encoder  # only now: what is refused above leaves an earlier fit as it was
-        settings = config.model_dump(mode="json", exclude={"training"})
-        trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
         validate = None
         if valid is not None:
             metrics, filtered = [config.training.metric], config.validation_filters_seen
@@ -93,7 +77,7 @@ class SASRec(BaseRecommender[SASRecConfig]):
                     return ranking_metrics(self._score_catalog, valid, metrics, filtered)
                 return ranking_metrics_on_device(self._score_on_device, valid, metrics, filtered)
 
-        self.log = trainer.fit(module, source, validate)
+        self._train(config.training, module, source, validate)
         self._move_to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _training_parts(

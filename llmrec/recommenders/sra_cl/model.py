@@ -5,7 +5,6 @@ costs the same; neither texts nor their encoder are needed to load it.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -71,22 +70,13 @@ class SRACL(SASRec):
     config_class: ClassVar[type[SRACLConfig]] = SRACLConfig
     config: SRACLConfig
 
-    def __init__(
-        self,
-        config: SRACLConfig | None = None,
-        *,
-        checkpoints: str | Path | None = None,
-        resume: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(config, checkpoints=checkpoints, resume=resume, **options)
-        self.semantics: Semantics | None = None
-        self._catalog: Catalog | None = None
-        self._item_vectors: TextVectors | None = None
-        self._vectors_given = False
-        self._profiles: Profiles | None = None
-        self._item_neighbors: npt.NDArray[np.int32] | None = None
-        self._events: TrainingEvents | None = None
+    semantics: Semantics | None = None
+    _catalog: Catalog | None = None
+    _item_vectors: TextVectors | None = None
+    _vectors_given = False
+    _profiles: Profiles | None = None
+    _item_neighbors: npt.NDArray[np.int32] | None = None
+    _events: TrainingEvents | None = None
 
     def use_catalog(self, catalog: Catalog) -> Self:
         """Read items' texts from a catalog."""

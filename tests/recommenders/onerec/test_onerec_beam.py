@@ -215,6 +215,13 @@ def test_items_that_share_an_id_have_one_score_and_the_order_of_the_trie():
     assert without[0].tolist() == [item for item in items[0] if item != 3] + [0]
 
 
+def test_more_items_than_ids_come_from_a_search_that_found_every_id():
+    trie, decoder = Trie.build([[0], [1], [0], [1]], (2,)), ScriptedDecoder((2,), 1, seed=4)
+    lists = beam_search(decoder, decoder.start(), trie, users=1, width=4)
+    assert lists.leaves.shape == (1, 2, 1)  # there are no more
+    assert sorted(top_items(lists, trie, 4)[0][0].tolist()) == [1, 2, 3, 4]
+
+
 def test_an_item_may_share_the_id_of_a_refused_one():
     trie = Trie.build([[0, 0], [0, 0], [1, 1]], (2, 2))
     allowed = AllowLists.of_items(trie, *ragged([[1, 3]]), refused=ragged([[1]]))

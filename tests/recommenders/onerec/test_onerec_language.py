@@ -185,6 +185,24 @@ def test_recommendations_are_items_that_were_not_seen(fitted, data):
     assert not seen & set(zip(found["user_id"], found["item_id"], strict=True))
 
 
+def test_a_seen_item_does_not_come_back_for_sharing_its_id(data, folder):
+    model = OneRecLM(
+        language_model=str(folder),
+        tokenizer={"codes": 4, "levels": 2, "collisions": "allow"},  # sixteen IDs for eighty items
+        text_encoder="tfidf:16",
+        history=5,
+        training={"epochs": 1, "batch_size": 64},
+    )
+    model.use_catalog(data.catalog).fit(leave_one_out(data).train_histories())
+    histories = leave_one_out(data).cases("test").histories.block(0, 4)
+    k = len(model.vocabulary) - int(histories.lengths.max())
+    found = model.recommend(histories, k=k)
+    for row, user in enumerate(histories.user_ids):
+        chosen = found.filter(found["user_id"] == user)["item_id"]
+        assert not set(chosen) & set(model.vocabulary.decode(histories[row]))
+        assert chosen.n_unique() == k
+
+
 def test_candidates_are_scored_exactly(fitted, data):
     histories = leave_one_out(data).cases("test").histories.block(0, 3)
     codes = np.array([[1, 2, 3]] * 3, dtype=np.int32)

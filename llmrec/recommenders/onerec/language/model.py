@@ -5,16 +5,14 @@ every title and the title of every ID, and it is searched in the trie: what it w
 beside IDs has no part in a recommendation. Scores are log-probabilities over the whole vocabulary.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import torch
 
-from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
@@ -22,29 +20,22 @@ from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.inference.hf_loading import load_model, width_and_context
 from llmrec.inference.hf_tokenizer import HFTokens
 from llmrec.inference.opening import parse_name
-from llmrec.recommenders.base import BaseRecommender, FloatArray
-from llmrec.recommenders.candidates import allowed_items, recommendation_frame
-from llmrec.recommenders.onerec.beam import top_items
+from llmrec.recommenders.base import FloatArray
+from llmrec.recommenders.onerec.beam import BeamLists
+from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
 from llmrec.recommenders.onerec.language.config import OneRecLMConfig
 from llmrec.recommenders.onerec.language.network import LanguageNetwork
 from llmrec.recommenders.onerec.language.search import LanguageSearch
 from llmrec.recommenders.onerec.language.texts import Prompts
 from llmrec.recommenders.onerec.language.tokens import add_codes, code_tokens
 from llmrec.recommenders.onerec.language.weights import from_arrays, to_arrays
-from llmrec.recommenders.onerec.sources import semantic_ids_of
-from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
-from llmrec.retrieval.vectors import TextVectors
 from llmrec.training.seeds import seed_everything
-from llmrec.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from llmrec.contracts import Candidates, OnUnknown, Users
 
 _IDS = ("codes", "sizes", "popularity", "first_token")  # saved beside the weights
 
 
-class OneRecLM(BaseRecommender[OneRecLMConfig]):
+class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
     """OneRec on a language model (in the style of MiniOneRec, arXiv 2510.24431).
 
     Before :meth:`fit`, give it texts with :meth:`use_catalog`, vectors with :meth:`use_vectors`,
@@ -63,22 +54,7 @@ class OneRecLM(BaseRecommender[OneRecLMConfig]):
     name: ClassVar[str] = "onerec_lm"
     config_class: ClassVar[type[OneRecLMConfig]] = OneRecLMConfig
 
-    def __init__(
-        self,
-        config: OneRecLMConfig | None = None,
-        *,
-        checkpoints: str | Path | None = None,
-        resume: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(config, **options)
-        self.checkpoints = checkpoints
-        self.resume = resume
-        self.log: list[dict[str, Any]] = []
-        self._catalog: Catalog | None = None
-        self._vectors: TextVectors | None = None
-        self._ids: SemanticIds | None = None
-        self._parts: _Parts | None = None
+    _parts: _Parts | None = None
 
     @property
     def network(self) -> LanguageNetwork:
@@ -95,51 +71,9 @@ class OneRecLM(BaseRecommender[OneRecLMConfig]):
         """The semantic IDs of a fitted model."""
         return self._fitted().trie
 
-    def use_catalog(self, catalog: Catalog) -> Self:
-        """Read items' texts from a catalog."""
-        self._catalog = catalog
-        return super().use_catalog(catalog)
-
-    def use_vectors(self, vectors: TextVectors) -> Self:
-        """Tokenise these vectors of items instead of the catalog's texts."""
-        self._vectors = vectors
-        return self
-
-    def use_semantic_ids(self, ids: SemanticIds) -> Self:
-        """Use these semantic IDs instead of fitting a tokeniser."""
-        self._ids = ids
-        return self
-
-    def recommend(
-        self,
-        users: "Users",
-        k: int = 10,
-        candidates: "Candidates | None" = None,
-        exclude_seen: bool = True,
-        on_unknown: "OnUnknown" = "error",
-    ) -> pl.DataFrame:
-        """Choose the best ``k`` items for every user by a beam search; as OneRec does."""
-        histories = self._histories_of(users, on_unknown)
-        trie, n_choices = self.trie, len(self.vocabulary)
-        if candidates is not None:
-            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
-            n_choices = int(allowed.sum())
-            trie = trie.restrict(allowed)
-        if not 1 <= k <= n_choices:
-            raise ConfigError(f"k={k} must lie between 1 and the {n_choices} items to choose from.")
-        codes = np.zeros((len(histories), k), dtype=np.int32)
-        values = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        width = max(k, self.config.beam)
-        for rows, lists in self._fitted().search.lists(histories, width, 1, exclude_seen, trie):
-            codes[rows], values[rows] = top_items(lists, trie, k)
-        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
-
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
-        ids = self._ids
-        if ids is None:
-            ids = semantic_ids_of(config, train, self._catalog, self._vectors)
-        ids.require(train.vocabulary)
+        ids = self._semantic_ids(train)
         seed_everything(config.training.seed)
         model, tokens = load_model(_local(config.language_model), None, "float32")
         first = add_codes(model, tokens.tokenizer, ids.sizes)
@@ -157,26 +91,20 @@ class OneRecLM(BaseRecommender[OneRecLMConfig]):
             def validate() -> Mapping[str, float]:
                 return ranking_metrics(self._score_catalog, valid, metrics, filtered)
 
-        settings = config.model_dump(mode="json", exclude={"training"})
-        settings["semantic_ids"] = ids.fingerprint
-        trainer = Trainer(config.training, self.checkpoints, self.resume, model_settings=settings)
-        self.log = trainer.fit(parts.network, rows, validate)
+        self._train(config.training, parts.network, rows, validate, semantic_ids=ids.fingerprint)
         parts.network.eval()
 
-    def _score_catalog(self, histories: Histories) -> FloatArray:
-        scores = np.full((len(histories), len(self.vocabulary)), -np.inf, dtype=np.float32)
-        parts, width = self._fitted(), self.config.beam
+    def _search(
+        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
+    ) -> Iterator[tuple[slice, BeamLists]]:
+        parts = self._fitted()
         parts.network.eval()
-        for rows, lists in parts.search.lists(histories, width):
-            codes, values = top_items(lists, parts.trie, min(width, len(self.vocabulary)))
-            user, place = np.nonzero(codes)
-            scores[rows][user, codes[user, place] - 1] = values[user, place]
-        return scores
+        return parts.search.lists(histories, width, 1, exclude_seen, trie)
 
     def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
         return self._fitted().search.candidate_scores(histories, codes)
 
-    def _fitted(self) -> "_Parts":
+    def _fitted(self) -> _Parts:
         self._require_fitted()
         assert self._parts is not None
         return self._parts
@@ -191,7 +119,7 @@ class OneRecLM(BaseRecommender[OneRecLMConfig]):
         codes, sizes, popularity, first = (state[name] for name in _IDS)
         weights = {name: value for name, value in state.items() if name not in _IDS}
         model, tokenizer = from_arrays(weights)
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model = model.to(default_device())
         own = (codes, tuple(sizes.tolist()), popularity, int(first[0]))
         self._parts = _Parts(model, HFTokens(tokenizer), *own)
         self._parts.make_search(self.config.history)
