@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from llmrec.errors import ConfigError
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
-from llmrec.recommenders.onerec.generator.network import DecoderLayer, Generator, SessionBatch
+from llmrec.recommenders.onerec.generator.layers import DecoderLayer
+from llmrec.recommenders.onerec.generator.network import Generator, SessionBatch
 
 _LARGEST_KEY = 1 << 62  # a finished item is found again by one number
 

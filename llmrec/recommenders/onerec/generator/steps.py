@@ -7,7 +7,8 @@ from torch import Tensor
 
 from llmrec.recommenders.onerec.beam import StepScores
 from llmrec.recommenders.onerec.generator.attention import KeyValue
-from llmrec.recommenders.onerec.generator.network import DecoderLayer, Generator
+from llmrec.recommenders.onerec.generator.layers import DecoderLayer
+from llmrec.recommenders.onerec.generator.network import Generator
 
 
 @dataclass(eq=False)
