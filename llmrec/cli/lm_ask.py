@@ -7,6 +7,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from llmrec.cli.lm_options import (
+    AdapterOption,
+    CacheOption,
+    DryRunOption,
+    FormOption,
+    InputArgument,
+    LogprobsOption,
+    MaxTokensOption,
+    ModelArgument,
+    OutputOption,
+    OverLongOption,
+    OwnerOption,
+    SeedOption,
+    SettingOption,
+    ShardOption,
+    StopOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    UseOption,
+    decoding_of,
+)
 from llmrec.cli.sources import read_texts
 from llmrec.cli.terminal import JsonOption, is_terminal, print_json
 
@@ -17,67 +39,17 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="tiny:DATASET, hf:FOLDER_OR_NAME, vllm:FOLDER_OR_NAME, openai:MODEL@URL, or fake.",
-    ),
-]
-InputArgument = Annotated[
-    str,
-    typer.Argument(metavar="[INPUT]", help="Lines of JSON or of text; - for what is piped in."),
-]
-FormOption = Annotated[
-    str, typer.Option("--form", help="Of the lines: auto, jsonl or text (a prompt each).")
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", help="Write here, not to the screen; with --shard a folder."),
-]
-AdapterOption = Annotated[
-    list[str] | None,
-    typer.Option("--adapter", help="Load a LoRA adapter, NAME=FOLDER; may be given again."),
-]
-UseOption = Annotated[
-    str | None, typer.Option("--use", help="Adapter of the lines that name none.")
-]
-LogprobsOption = Annotated[
-    int, typer.Option("--logprobs", min=0, help="Record the K most probable tokens.")
-]
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="Keep answers in this file, and look there first.")
-]
-OwnerOption = Annotated[
-    str | None, typer.Option("--owner", help="Whose data is in the lines that do not say.")
-]
-ShardOption = Annotated[
-    str | None, typer.Option("--shard", help="Answer part i of n only, given as i/n.")
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what it would cost, and ask nothing.")
-]
-SettingOption = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="Setting of the backend, e.g. device=cpu or concurrency=4."),
-]
-OverLongOption = Annotated[
-    str, typer.Option("--over-long", help="A prompt that does not fit: error or keep_end.")
-]
-
 
 def generate(
     model: ModelArgument,
     source: InputArgument = "-",
     output: OutputOption = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 takes the most probable token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Sample from tokens of this probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Sample from so many tokens; 0 for all.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Of the sampling.")] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option("--stop", help="Text that ends an answer; repeatable.")
-    ] = None,
+    max_tokens: MaxTokensOption = 128,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    stop: StopOption = None,
     logprobs: LogprobsOption = 0,
     adapter: AdapterOption = None,
     use: UseOption = None,
@@ -95,14 +67,7 @@ def generate(
     A line is a prompt, or JSON with "prompt" and, if wanted, "decoding", "adapter", "logprobs",
     "id" and "owner"; options are for what a line leaves out.
     """
-    decoding = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "seed": seed,
-        "stop": list(stop or []),
-    }
+    decoding = decoding_of(max_tokens, temperature, top_p, top_k, seed, stop)
     defaults = {"decoding": decoding, "logprobs": logprobs, "adapter": use, "over_long": over_long}
     lines = _lines(source, "generate", defaults, form, owner)
     _run("generate", model, lines, output, adapter, option, cache, shard, dry_run, as_json)

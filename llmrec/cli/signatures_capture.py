@@ -6,18 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
-from llmrec.cli.lm_ask import (
+from llmrec.cli.lm_ask import folders_of, print_plan, progress_bar
+from llmrec.cli.lm_options import (
     AdapterOption,
     CacheOption,
     DryRunOption,
     FormOption,
     InputArgument,
+    MaxTokensOption,
     ModelArgument,
+    SeedOption,
     SettingOption,
+    StopOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
     UseOption,
-    folders_of,
-    print_plan,
-    progress_bar,
+    decoding_of,
 )
 from llmrec.cli.signatures_options import KOption
 from llmrec.cli.sources import read_texts
@@ -34,14 +39,12 @@ def capture(
         str, typer.Option(help="output: of answers that are written; input: of texts as given.")
     ] = "output",
     k: KOption = 20,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 takes the most probable token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Sample from tokens of this probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Sample from so many tokens; 0 for all.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Of the sampling.")] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option("--stop", help="Text that ends an answer; repeatable.")
-    ] = None,
+    max_tokens: MaxTokensOption = 128,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    stop: StopOption = None,
     adapter: AdapterOption = None,
     use: UseOption = None,
     form: FormOption = "auto",
@@ -66,14 +69,7 @@ def capture(
         raise ConfigError(f"unknown kind {kind!r}{nearest_name(kind, kinds)}.")
     defaults: dict[str, Any] = {"logprobs": k, "adapter": use}
     if kind == "output":
-        defaults["decoding"] = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "seed": seed,
-            "stop": list(stop or []),
-        }
+        defaults["decoding"] = decoding_of(max_tokens, temperature, top_p, top_k, seed, stop)
     texts, name = read_texts(source)
     questions = capturing.read_questions(texts, kind, defaults, form, name)  # type: ignore[arg-type]
     store = SignatureStore(output)
