@@ -15,7 +15,7 @@ from llmrec.signatures.records import SignatureSet
 from llmrec.testing.signatures import labelled_signatures
 
 FOLDER = Path(__file__).parents[2] / "eval" / "signatures"
-NAMES = ("reporting", "transfer", "mcq", "completions", "page")
+NAMES = ("reporting", "transfer", "mcq", "completions", "page", "calibration_choice")
 
 
 @pytest.fixture
@@ -91,6 +91,29 @@ def test_selection_leaves_the_test_part_alone(load, recipe, tmp_path):
     assert found.split.groups["test"] == len(standing_in)
     assert found.test_runs == 0
     assert found.transfer == ()
+
+
+def test_calibrations_are_compared_without_the_test_part(load, recipe):
+    choice = load("calibration_choice")
+    scores, labels, subjects = choice.outside_scores(recipe, "one-direct")
+    cells, split = load("mcq").load_mode(recipe, "direct")
+    tested = {group for group, part in split.parts.items() if part == "test"}
+    assert tested
+    assert set(subjects) == set(cells["one"].groups) - tested
+    assert scores.shape == labels.shape == (len(subjects),)
+
+
+def test_subjects_that_are_counted_alike_calibrate_the_next_ones_better(load):
+    """One large subject is unlike all others, which a few subjects or a sum of items do not see."""
+    rng = np.random.default_rng(0)
+    sizes = [4000] + [100] * 30
+    codes = np.repeat(np.arange(31), sizes)
+    scores = rng.normal(0, 2, codes.size)
+    off = np.where(codes == 0, 3.0, 0.0)
+    labels = (rng.random(codes.size) < 1 / (1 + np.exp(-(scores + off)))).astype(float)
+    found = load("calibration_choice").errors_of(scores, labels, [f"s{i}" for i in codes], 8)
+    assert found["Platt, subjects alike"] < found["Platt on all"]
+    assert found["Platt, subjects alike"] < found["Platt on few subjects"]
 
 
 def test_a_task_left_out_is_tested_and_never_learnt(load):
