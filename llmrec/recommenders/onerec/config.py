@@ -42,6 +42,11 @@ class GenerativeConfig(BaseModel):
     beam: int = Field(
         50, ge=1, description="Beams per user; items outside the beam are not recommended."
     )
+    cold_items: bool = Field(
+        False,
+        description="Items without training events stand behind the item nearest by text that has "
+        "some, where their own IDs score less.",
+    )
     validation_filters_seen: bool = Field(
         True,
         description="Leave out items of the history when validating; set it as the task does.",

@@ -7,7 +7,7 @@ was found. Items that share a semantic ID share its score.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -17,11 +17,14 @@ import torch
 
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
+from llmrec.evaluation.ranks import exclude
+from llmrec.evaluation.ranks import top_items as best_items
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.candidates import chosen_items, recommendation_frame
 from llmrec.recommenders.onerec.beam import BeamLists, top_items
+from llmrec.recommenders.onerec.cold_items import Int32Array, lift, lift_catalog, stand_ins
 from llmrec.recommenders.onerec.config import GenerativeConfig
-from llmrec.recommenders.onerec.sources import semantic_ids_of
+from llmrec.recommenders.onerec.sources import semantic_ids_of, vectors_of
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.recommenders.trained import TrainedRecommender
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown, Users
 
 ConfigT = TypeVar("ConfigT", bound=GenerativeConfig)
+_STANDING = "stand_ins"  # in the saved state
 
 
 class GenerativeRecommender(TrainedRecommender[ConfigT]):
@@ -49,6 +53,7 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
     _catalog: Catalog | None = None
     _vectors: TextVectors | None = None
     _ids: SemanticIds | None = None
+    _standing: Int32Array | None = None  # with cold_items: who stands in for whom
 
     @property
     @abstractmethod
@@ -97,6 +102,8 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         for rows, lists in self._search(histories, trie, max(k, self.config.beam), exclude_seen):
             may_get = _unseen(histories.block(rows.start, rows.stop)) if exclude_seen else None
             codes[rows], values[rows] = top_items(lists, trie, k, may_get)
+        if self._standing is not None:
+            self._add_cold(histories, codes, values, allowed, exclude_seen)
         return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
 
     def _semantic_ids(self, train: Histories) -> SemanticIds:
@@ -106,7 +113,69 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         self._ids.require(train.vocabulary)
         return self._ids
 
+    @abstractmethod
+    def _exact_scores(self, histories: Histories, codes: Int32Array) -> FloatArray:
+        """``[n, C]`` log-probabilities of item codes; code 0 may get any."""
+
+    def _stand_ins(self, train: Histories, popularity: npt.NDArray[np.int64]) -> Int32Array | None:
+        """Who stands in for whom; None where the settings do not ask for it."""
+        if not self.config.cold_items:
+            return None
+        vectors = vectors_of(self.config, train, self._catalog, self._vectors)
+        found = stand_ins(vectors, popularity)
+        self.details["cold_items"] = int(np.count_nonzero(found))
+        return found
+
+    def _standing_state(self) -> dict[str, npt.NDArray[Any]]:
+        """The stand-ins as a part of the state."""
+        return {} if self._standing is None else {_STANDING: self._standing}
+
+    def _take_standing(self, state: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Read the stand-ins; returns the rest of the state."""
+        rest = dict(state)
+        self._standing = rest.pop(_STANDING, None)
+        return rest
+
+    def _score_codes(self, histories: Histories, codes: Int32Array) -> FloatArray:
+        scores = self._exact_scores(histories, codes)
+        if self._standing is not None and (others := self._standing[codes]).any():
+            lifted = lift(scores, self._exact_scores(histories, others))
+            scores = np.where(others > 0, lifted, scores)
+        return scores
+
     def _score_catalog(self, histories: Histories) -> FloatArray:
+        scores = self._found_scores(histories)
+        if self._standing is not None:
+            lift_catalog(scores, self._standing)
+        return scores
+
+    def _add_cold(
+        self,
+        histories: Histories,
+        codes: Int32Array,
+        values: FloatArray,
+        allowed: npt.NDArray[np.bool_] | None,
+        exclude_seen: bool,
+    ) -> None:
+        """Put items without events into lists ``[n, k]`` of the others, in place.
+
+        Who stands in for them may be seen or no candidate, so everything is searched for them.
+        """
+        assert self._standing is not None
+        for start, block in self._blocks(histories):
+            part = slice(start, start + len(block))
+            scores = self._score_catalog(block)
+            barred = self._standing[1:] == 0
+            scores[:, barred if allowed is None else barred | ~allowed] = -np.inf
+            if exclude_seen:
+                exclude(scores, block.items, block.offsets)
+            user, place = np.nonzero(codes[part])
+            column = codes[part][user, place] - 1
+            scores[user, column] = np.maximum(scores[user, column], values[part][user, place])
+            codes[part], values[part] = best_items(scores, codes.shape[1])
+
+    def _found_scores(self, histories: Histories) -> FloatArray:
+        """``[n, items]`` scores of what the beam finds; -inf for everything else."""
         scores = np.full((len(histories), len(self.vocabulary)), -np.inf, dtype=np.float32)
         width = self.config.beam
         for rows, lists in self._search(histories, self.trie, width):

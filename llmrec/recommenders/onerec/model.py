@@ -200,6 +200,7 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
         ids = self._semantic_ids(train)
+        standing = self._stand_ins(train, ids.popularity)
         seed_everything(config.training.seed)
         generator = make_generator(config.generator, torch.from_numpy(ids.codes).long(), ids.sizes)
         source = self._rows(train, ids.levels)
@@ -216,6 +217,7 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
                 return beam_metrics(network, trie, valid, metrics, config.beam, filtered)
 
         self._train(config.training, generator, source, validate, semantic_ids=ids.fingerprint)
+        self._standing = standing
         self._move_to_device()
 
     def _rows(self, train: Histories, levels: int) -> BatchSource:
@@ -230,7 +232,7 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
     ) -> Iterator[tuple[slice, BeamLists]]:
         return search(self._network(), trie, histories, width, 1, exclude_seen)
 
-    def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+    def _exact_scores(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
         return candidate_scores(self._network(), histories, codes)
 
     def _network(self) -> Generator:
@@ -248,9 +250,10 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         if self.reward_model is not None:
             judge = self.reward_model.state_dict()
             state |= {_REWARD + name: tensor.cpu().numpy() for name, tensor in judge.items()}
-        return {**state, _POPULARITY: self._popularity}
+        return {**state, _POPULARITY: self._popularity, **self._standing_state()}
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        state = self._take_standing(state)
         weights = {name: value for name, value in state.items() if not name.startswith(_REWARD)}
         self._popularity = weights.pop(_POPULARITY)
         codes = weights["codes"][1:]

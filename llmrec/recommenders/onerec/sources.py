@@ -69,9 +69,7 @@ def semantic_ids_of(
     """
     if config.semantic_ids is not None:
         return read_semantic_ids(config.semantic_ids, train)
-    if vectors is None:
-        vectors = _text_vectors(config, catalog)
-    vectors.require(train.vocabulary)
+    vectors = vectors_of(config, train, catalog, vectors)
     if config.behaviour:
         vectors = with_behaviour(vectors, train, config.behaviour)
     return fit_semantic_ids(vectors, train, config.tokenizer)
@@ -113,6 +111,21 @@ def _find(name: str) -> Path:
         f"semantic_ids={name!r}: there are no semantic IDs in {' or '.join(map(str, places))}; "
         "write them with 'llmrec items tokenize'."
     )
+
+
+def vectors_of(
+    config: IdSettings, train: Histories, catalog: Catalog | None, vectors: TextVectors | None
+) -> TextVectors:
+    """What is known of the items of the training catalogue: vectors given, or those of its texts.
+
+    Raises:
+        ConfigError: Nothing is known of the items.
+        DataError: The vectors are of another catalogue.
+    """
+    if vectors is None:
+        vectors = _text_vectors(config, catalog)
+    vectors.require(train.vocabulary)
+    return vectors
 
 
 def _text_vectors(config: IdSettings, catalog: Catalog | None) -> TextVectors:

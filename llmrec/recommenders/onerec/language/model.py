@@ -74,6 +74,7 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
         ids = self._semantic_ids(train)
+        standing = self._stand_ins(train, ids.popularity)
         seed_everything(config.training.seed)
         model, tokens = load_model(_local(config.language_model), None, "float32")
         first = add_codes(model, tokens.tokenizer, ids.sizes)
@@ -91,7 +92,9 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
             def validate() -> Mapping[str, float]:
                 return ranking_metrics(self._score_catalog, valid, metrics, filtered)
 
+        self._standing = None  # validation while training is by the beam alone
         self._train(config.training, parts.network, rows, validate, semantic_ids=ids.fingerprint)
+        self._standing = standing
         parts.network.eval()
 
     def _search(
@@ -101,7 +104,7 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         parts.network.eval()
         return parts.search.lists(histories, width, 1, exclude_seen, trie)
 
-    def _score_codes(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+    def _exact_scores(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
         return self._fitted().search.candidate_scores(histories, codes)
 
     def _fitted(self) -> _Parts:
@@ -113,9 +116,10 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         parts = self._fitted()
         own = (parts.codes, np.array(parts.sizes), parts.popularity, np.array([parts.first]))
         state = to_arrays(parts.network.model, parts.tokens.tokenizer)
-        return {**state, **dict(zip(_IDS, own, strict=True))}
+        return {**state, **dict(zip(_IDS, own, strict=True)), **self._standing_state()}
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        state = self._take_standing(state)
         codes, sizes, popularity, first = (state[name] for name in _IDS)
         weights = {name: value for name, value in state.items() if name not in _IDS}
         model, tokenizer = from_arrays(weights)
