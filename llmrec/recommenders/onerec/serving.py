@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from llmrec.data.histories import Histories
+from llmrec.data.ragged import row_of_each
 from llmrec.errors import DataError
 from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.beam import BeamLists, beam_search
@@ -17,7 +18,7 @@ from llmrec.recommenders.onerec.generator.forms import search_steps
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import padded
 from llmrec.recommenders.onerec.limits import Exclusions, Limits
-from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.trie import Trie, expand_leaves
 
 FloatArray = npt.NDArray[np.float32]
 _USERS_ON_CPU, _USERS_ON_DEVICE = 128, 512
@@ -131,23 +132,26 @@ def served_lists(
     codes = np.zeros((len(histories), items), dtype=np.int32)
     scores = np.full(len(histories), -np.inf, dtype=np.float32)
     for rows, lists in search(generator, trie, histories, width, items, exclude_seen):
+        block = histories.block(rows.start, rows.stop)
+        written = first_items(trie, lists.leaves)
+        if exclude_seen:
+            _swap_seen(trie, lists.leaves, written, block)
         chosen = np.zeros(len(lists.scores), dtype=np.int64)
         if judge is not None:
-            block = histories.block(rows.start, rows.stop)
-            chosen = _best_judged(judge, trie, block, lists)
+            chosen = _best_judged(judge, written, block, lists)
         users = np.arange(chosen.size)
-        codes[rows] = first_items(trie, lists.leaves)[users, chosen]
+        codes[rows] = written[users, chosen]
         scores[rows] = lists.scores.cpu().numpy()[users, chosen]
     return codes, scores
 
 
 @torch.inference_mode()
 def _best_judged(
-    judge: Judge, trie: Trie, histories: Histories, lists: BeamLists
+    judge: Judge, written: npt.NDArray[np.int32], histories: Histories, lists: BeamLists
 ) -> npt.NDArray[np.int64]:
-    """``[n]`` the place of the list with the highest reward."""
+    """``[n]`` the place of the list with the highest reward, of items ``[n, width, items]``."""
     kept = min(judge.best_of, lists.scores.shape[1])
-    items = torch.from_numpy(first_items(trie, lists.leaves[:, :kept]).astype(np.int64))
+    items = torch.from_numpy(written[:, :kept].astype(np.int64))
     device = judge.reward.base_rates.device
     read = padded_histories(judge.reward, histories).repeat_interleave(kept, 0)
     found = judge.reward.reward(read, items.flatten(0, 1).to(device)).view(-1, kept).cpu()
@@ -160,6 +164,24 @@ def _best_judged(
         )
     # the first of equals is the most probable
     return np.asarray(found.numpy().argmax(1), dtype=np.int64)
+
+
+def _swap_seen(
+    trie: Trie, leaves: Tensor, written: npt.NDArray[np.int32], histories: Histories
+) -> None:
+    """Put another item of the same ID in the place of each that the user has had, in place.
+
+    There is one: an ID whose items were all seen is closed in the search.
+    """
+    if trie.n_leaves == trie.items.numel():
+        return
+    stride = trie.n_items + 1
+    seen = row_of_each(histories.offsets) * stride + histories.items
+    users = np.arange(len(written))[:, None, None]
+    for user, place, item in np.argwhere(np.isin(users * stride + written, seen)):
+        alike, _ = expand_leaves(trie, [int(leaves[user, place, item])])
+        new = alike[~np.isin(user * stride + alike, seen)]
+        written[user, place, item] = new[0]
 
 
 def first_items(trie: Trie, leaves: Tensor) -> npt.NDArray[np.int32]:

@@ -87,6 +87,20 @@ def test_sessions_have_different_unseen_items(model):
         assert not names & set(items["item_id"])
 
 
+def test_sessions_of_shared_ids_have_unseen_items_too():
+    crowded = make("decoder", epochs=1, beam=16)
+    tokenizer = {**crowded.config.tokenizer.model_dump(), "codes": 4, "levels": 2}
+    config = {**crowded.config.model_dump(), "tokenizer": {**tokenizer, "collisions": "allow"}}
+    crowded = OneRec(**config).use_catalog(DATA.catalog).fit(TRAIN)
+    swapped = 0
+    for row, codes in enumerate(crowded.session_codes(CASES.histories, m=2)[0]):
+        seen = CASES.histories[row]
+        assert not set(codes.tolist()) & set(seen.tolist())
+        leaves = crowded.trie.item_leaves
+        swapped += int(np.isin(leaves[codes - 1], leaves[seen - 1]).sum())
+    assert swapped > 0  # some items share their IDs with seen ones
+
+
 def test_it_learns(model):
     before, after = model.log[0], [row for row in model.log if "loss" in row][-1]
     assert after["loss"] < before["loss"]
