@@ -5,10 +5,10 @@ it answers are few enough to rule out, with probability ``1 - delta``, that thei
 ``alpha``; the walk ends at the first that is not (fixed-sequence testing: Wiens 2003; Angelopoulos
 et al. 2021, "Learn then Test"). The test is the binomial tail, so it is exact for finite samples.
 
-A walk that stumbles over a few errors among the surest items would miss everything after them, so
-there is more than one start. Every start has an equal part of ``delta``, and a walk that reaches
-the next start brings its part along (the fallback procedure of Wiens 2003; Wiens and Dmitrienko
-2005): together they break the promise with probability ``delta`` at most.
+A walk that stumbles over a few errors among the surest items misses everything after them; more
+than one start helps. Every start has an equal part of ``delta``, and a walk that reaches the next
+start brings its part along (the fallback procedure of Wiens 2003; Wiens and Dmitrienko 2005):
+together they break the promise with probability ``delta`` at most.
 
 Assumed: calibration items and later ones are exchangeable (same questions, model, server,
 settings), and items are independent. Where questions repeat, give groups: one item of each is used.
@@ -31,7 +31,7 @@ from scipy.special import bdtr
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.signatures.decision.labelled import Values, checked_pairs, one_per_group
 
-STARTS = (0.2, 0.5)
+STARTS = (0.1,)
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,9 @@ def test_thresholds_fixed_beforehand_are_walked_from_the_first():
         certify(risks, labels, 0.05, 0.05, thresholds=[0.5, 0.5])
 
 
+@pytest.mark.parametrize("starts", [(0.1,), (0.2, 0.5)])
 @pytest.mark.parametrize("falls", [False, True])
-def test_the_promise_is_broken_in_at_most_a_delta_share_of_samples(falls):
+def test_the_promise_is_broken_in_at_most_a_delta_share_of_samples(falls, starts):
     # the error rate just above the best items is over the budget; with ``falls`` it sinks again
     # below it, and the walk must not be carried across
     rng = np.random.default_rng(0)
@@ -128,7 +129,7 @@ def test_the_promise_is_broken_in_at_most_a_delta_share_of_samples(falls):
     broken = 0
     for _ in range(draws):
         risks = rng.random(n)
-        found = certify(risks, rng.random(n) < rate(risks), alpha, delta)
+        found = certify(risks, rng.random(n) < rate(risks), alpha, delta, starts=starts)
         if found.threshold is not None:
             broken += true[min(int(found.threshold * 20_000), 19_999)] > alpha + 1e-9
     # three standard errors above delta would be a real breach
