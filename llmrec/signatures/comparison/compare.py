@@ -7,7 +7,7 @@ on shuffled labels.
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -142,16 +142,9 @@ def compare_methods(
     started = time.perf_counter()
     parts = _parts(signatures, split)
     several = seeds if baseline_seeds is None else baseline_seeds
-    scores: dict[str, MethodScores] = {}
-    left_out: dict[str, str] = {}
-    for name in baselines:
-        make = partial(_baseline, name, task, training)
-        own = _blind(parts, blind) if name == "bag_of_words" and blind else parts
-        try:
-            each = several if uses_seed(name) else several[:1]
-            scores[name] = run_method(make, _kind(name), own, each, folds=folds)
-        except DataError as error:
-            left_out[name] = str(error)
+    scores, left_out = _baseline_scores(
+        parts, baselines, several, blind, folds, partial(_baseline, task, training)
+    )
     if los_net is not None:
         make_net = partial(_los_net, dict(los_net), task)
         scores[LOS_NET] = run_method(make_net, "los_net", parts, seeds, folds=folds)
@@ -204,6 +197,27 @@ def _parts(signatures: SignatureSet, split: GroupSplit) -> Parts:
     return Parts(**sets)
 
 
+def _baseline_scores(
+    parts: Parts,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    blind: str | None,
+    folds: int | None,
+    make: Callable[[str, int], Any],
+) -> tuple[dict[str, MethodScores], dict[str, str]]:
+    """Scores by baseline, and why the others cannot be had of these records."""
+    scores: dict[str, MethodScores] = {}
+    left_out: dict[str, str] = {}
+    for name in names:
+        own = _blind(parts, blind) if name == "bag_of_words" and blind else parts
+        each = seeds if uses_seed(name) else seeds[:1]
+        try:
+            scores[name] = run_method(partial(make, name), _kind(name), own, each, folds=folds)
+        except DataError as error:
+            left_out[name] = str(error)
+    return scores, left_out
+
+
 def _blind(parts: Parts, column: str) -> Parts:
     """The same parts whose records have another text."""
     changed = {}
@@ -216,7 +230,7 @@ def _blind(parts: Parts, column: str) -> Parts:
     return Parts(**changed)
 
 
-def _baseline(name: str, task: Task, training: Mapping[str, Any] | None, seed: int) -> Any:
+def _baseline(task: Task, training: Mapping[str, Any] | None, name: str, seed: int) -> Any:
     return make_baseline(name, task, seed, training)
 
 
