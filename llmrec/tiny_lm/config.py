@@ -35,7 +35,7 @@ class Corpus(BaseModel):
 
     catalog: int = Field(1_500_000, ge=0)
     histories: int = Field(1_500_000, ge=0)
-    questions: int = Field(6_000_000, ge=0)
+    questions: int = Field(5_500_000, ge=0)
     texts: int = Field(2_000_000, ge=0)
     like_share: float = Field(0.7, ge=0, le=1)
     liked_from: float = 4.0
