@@ -6,8 +6,9 @@ calibration part together, all groups but the tested ones count, each as much as
 final model has seen the labels of the validation part only to choose its weights by, and none of
 its out-of-fold models has seen the group it judges.
 
-Isotonic regression is used where there are enough items: on ``mcq-logprobs`` it had the least error
-on subjects held out of those that are not tested (``eval/signatures/calibration_choice.py``).
+Isotonic regression is used where there are enough items: chosen on ``mcq-logprobs`` by the error on
+subjects held out of those that are not tested (``eval/signatures/calibration_choice.py`` repeats
+that comparison; its figures are not on record).
 """
 
 import numpy as np
