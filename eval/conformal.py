@@ -1,7 +1,7 @@
 """Do the promises of selective answering and of risk control hold, and what do they cost?
 
-    python eval/conformal.py                 # about six minutes on one core
-    python eval/conformal.py --draws 50 --splits 10 --small   # a try
+    python eval/conformal.py                 # about eight minutes on one core
+    python eval/conformal.py --draws 50 --splits 10 --resamples 10 --small   # a try
 
 Simulated: items whose error rate is a known function of their risk, so that the true error rate
 behind a threshold is known exactly; three shapes, one of them built against the rule. Real: the
@@ -11,23 +11,22 @@ on and items that the promise is about. The best probability alone (p-max) goes 
 
 The promise of selective answering is about the source of the items, so a split breaks it where the
 error rate over the whole half is above alpha; the rate over the items not calibrated on, which has
-noise of its own, is recorded beside it. Written to
+noise of its own, is recorded beside it. Where walks start was chosen by ``conformal_starts.py``,
+without those subjects. Whether LOS-Net answers more than p-max is judged by resampling the
+subjects, a split of each resample for both. Written to
 ``eval/results/signatures/decisions/conformal.json``.
 """
 
 import argparse
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import yaml
+from conformal_items import GRID, MEMBERS, RECIPE, ROOT, SHAPES, Cell, Shape, Values, cells
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
@@ -35,20 +34,17 @@ from llmrec.errors import ConfigError, LlmrecError
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.runs.environment import hardware
 from llmrec.signatures.decision.conformal import bound_errors
-from llmrec.signatures.decision.selective import certify
+from llmrec.signatures.decision.selective import STARTS, certify
 from llmrec.storage import write_json
 
-ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "eval" / "results" / "signatures" / "decisions" / "conformal.json"
-RECIPE = ROOT / "eval" / "signatures" / "mcq-mistral-7b.yaml"
 ALPHAS = (0.05, 0.1, 0.2)
 DELTA = 0.05
-MEMBERS = 5
-"""Networks whose logits are averaged: the order of the surest items is that of no single draw."""
-MODELS = ("Mistral-7B-instruct-v0.3", "Yi-1.5-9B-Chat", "gpt4o-mini", "llama3.1-8B")
-MODES = ("Direct", "afterThinking")
+RESAMPLED_SPLITS = 5
+"""Splits of every resample of subjects, so that their noise adds little to that of subjects."""
 
-Values = npt.NDArray[np.float64]
+Truth = Callable[[float], tuple[float, float]]
+"""For a threshold, the shares of all items that are answered, and answered and wrong."""
 
 
 class Row(BaseModel):
@@ -73,6 +69,7 @@ class Row(BaseModel):
         above_p_max: Mean difference of the coverage to that of p-max on the same splits.
         above_p_max_error: Its standard error over splits; they share items, so it is that of the
             simulation and not that of the data.
+        above_p_max_ci95: 95 % interval of that difference from resampling subjects.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -92,6 +89,7 @@ class Row(BaseModel):
     auc: float | None = None
     above_p_max: float | None = None
     above_p_max_error: float | None = None
+    above_p_max_ci95: tuple[float, float] | None = None
 
 
 class ConformalFigures(BaseModel):
@@ -101,6 +99,7 @@ class ConformalFigures(BaseModel):
 
     figure: Literal["conformal"]
     delta: float
+    starts: tuple[float, ...] = (0.1,)
     rows: list[Row]
     recipe: str
     members: int
@@ -115,6 +114,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000, help="simulated samples")
     parser.add_argument("--splits", type=int, default=200, help="random splits of real logs")
     parser.add_argument("--n", type=int, default=1000, help="real items to calibrate on")
+    parser.add_argument("--resamples", type=int, default=500, help="of subjects, for intervals")
     parser.add_argument("--small", action="store_true", help="one cell, few epochs")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--test-runs", type=int, default=1, help="looks at the held-out subjects")
@@ -124,17 +124,18 @@ def main() -> None:
     home = os.environ.get("LLMREC_DATA_HOME")
     if not home:
         raise ConfigError("set LLMREC_DATA_HOME to the folder with mcq-logprobs/.")
-    files = RECIPE, Path(__file__)
+    files = RECIPE, Path(__file__), Path(__file__).with_name("conformal_items.py")
     commit = "a try"
     if not arguments.small:
         commit = committed_state(*files, exported_from=arguments.commit)
     rows = list(simulated(arguments.draws))
-    for cell in cells(Path(home), arguments.risks, arguments.small):
-        rows += real(cell, arguments.splits, arguments.n)
+    for cell in cells(Path(home), "held out", arguments.risks, arguments.small):
+        rows += real(cell, arguments.splits, arguments.n, arguments.resamples)
         print(f"{cell.name}: done", flush=True)
     found = ConformalFigures(
         figure="conformal",
         delta=DELTA,
+        starts=STARTS,
         rows=rows,
         recipe=str(RECIPE.relative_to(ROOT)),
         members=1 if arguments.small else MEMBERS,
@@ -148,38 +149,11 @@ def main() -> None:
 
 # ---- simulated items ----
 
-GRID = (np.arange(20_000) + 0.5) / 20_000
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Items with risks that are uniform between 0 and 1.
-
-    Attributes:
-        name: What it is called.
-        error: Probability that an item is wrong, given its risk.
-    """
-
-    name: str
-    error: Callable[[Values], Values]
-
-
-SHAPES = (
-    Shape("calibrated", lambda r: 0.6 * r**2),
-    Shape("at the budget", lambda r: np.where(r < 0.5, 0.05, 0.05 + 0.5 * (r - 0.5))),
-    # errors lie where the walk begins, and further on there are none
-    Shape("adverse", lambda r: np.where((r > 0.08) & (r < 0.2), 0.3, 0.03)),
-)
-
 
 def simulated(draws: int, sizes: tuple[int, ...] = (200, 1000)) -> Iterator[Row]:
     """Rows of simulated items, whose true error rate behind a threshold is an integral."""
     for shape in SHAPES:
-        wrong = np.cumsum(shape.error(GRID)) / GRID.size
-
-        def truth(t: float, wrong: Values = wrong) -> tuple[float, float]:
-            return t, float(np.interp(t, GRID, wrong))
-
+        truth = truth_of_shape(shape)
         for n in sizes:
             for alpha in ALPHAS:
                 rng = np.random.default_rng([n, int(1000 * alpha)])
@@ -191,63 +165,21 @@ def simulated(draws: int, sizes: tuple[int, ...] = (200, 1000)) -> Iterator[Row]
                 yield from _rows("simulated", shape.name, "drawn", alpha, n, outcomes)
 
 
+def truth_of_shape(shape: Shape) -> Truth:
+    """Shares by integration."""
+    wrong = np.cumsum(shape.error(GRID)) / GRID.size
+    return lambda t: (t, float(np.interp(t, GRID, wrong)))
+
+
 # ---- real items ----
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Items of one LLM and mode: labels and the scores that order them."""
-
-    name: str
-    labels: Values
-    scores: dict[str, Values]
-
-
-def cells(home: Path, kept: Path | None, small: bool) -> Iterator[Cell]:
-    """The cells of ``mcq-logprobs``; LOS-Net is trained for each."""
-    for model in MODELS[:1] if small else MODELS:
-        for mode in MODES[:1] if small else MODES:
-            path = None if kept is None else kept / f"{model}-{mode}.npz"
-            if path is not None and path.is_file():
-                saved = dict(np.load(path))
-            else:
-                saved = _scored(home / "mcq-logprobs" / f"{model}.csv.gz", mode, small)
-                if path is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    np.savez(path, **saved)
-            labels = saved.pop("labels")
-            yield Cell(f"{model}, {mode}", labels, saved)
-
-
-def _scored(path: Path, mode: str, small: bool) -> dict[str, Any]:
-    from llmrec.signatures.los_net import LOSNet
-    from llmrec.signatures.los_net.holdout import hold_out
-    from llmrec.signatures.readers import read_token_table
-
-    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    read = read_token_table(path, k=recipe["k"], vocab_size=recipe["vocab_size"], group="subject")
-    found = read.set.where(pl.col("mode") == mode)
-    if read.bad:
-        print(f"{len(read.bad)} lines left out, the first: {read.bad[0]}", file=sys.stderr)
-    learn, rest = hold_out(found.labels, found.groups, 0.5, recipe["seed"])
-    train, held = found.take(learn), found.take(rest)
-    detector = {**recipe["detector"], "members": MEMBERS}
-    if small:
-        training = {**detector["training"], "epochs": 2}
-        detector = {**detector, "members": 1, "training": training}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch, about nested tensors
-        model = LOSNet(**detector).fit(train.records, train.labels, train.groups)
-    best = np.array([record.topk_logprobs[0, 0] for record in held.records], dtype=np.float64)
-    learned = model.predict_logit(held.records).astype(np.float64)
-    return {"labels": held.labels.astype(np.float64), "LOS-Net": learned, "p-max": -best}
-
-
-def real(cell: Cell, splits: int, n: int) -> Iterator[Row]:
+def real(cell: Cell, splits: int, n: int, resamples: int) -> Iterator[Row]:
     """Rows of one cell; every score sees the same splits."""
     by_score = {
         score: _of_score(risks, cell.labels, splits, n) for score, risks in cell.scores.items()
     }
+    intervals = coverage_intervals(cell, resamples, n)
     for score, by_alpha in by_score.items():
         quality = round(auc(cell.labels, cell.scores[score]), 4)
         for alpha, outcomes in by_alpha.items():
@@ -259,6 +191,8 @@ def real(cell: Cell, splits: int, n: int) -> Iterator[Row]:
                 if score != "p-max":
                     changes["above_p_max"] = _rounded(apart)
                     changes["above_p_max_error"] = _rounded(apart.std() / np.sqrt(apart.size))
+                if score != "p-max" and row.rule == "selective":
+                    changes["above_p_max_ci95"] = intervals[alpha]
                 yield row.model_copy(update=changes)
 
 
@@ -266,13 +200,7 @@ def _of_score(
     risks: Values, labels: Values, splits: int, n: int
 ) -> dict[float, list[dict[str, Any]]]:
     """Outcomes of all splits by target error."""
-    order = np.argsort(risks, kind="stable")
-    levels, wrong = risks[order], np.append(0.0, np.cumsum(labels[order]))
-
-    def truth(t: float) -> tuple[float, float]:
-        answered = int(np.searchsorted(levels, t, side="right"))
-        return answered / levels.size, float(wrong[answered]) / levels.size
-
+    truth = truth_of_items(risks, labels)
     found: dict[float, list[dict[str, Any]]] = {}
     for alpha in ALPHAS:
         rng = np.random.default_rng(0)
@@ -285,6 +213,65 @@ def _of_score(
     return found
 
 
+def truth_of_items(risks: Values, labels: Values) -> Truth:
+    """Shares by counting."""
+    order = np.argsort(risks, kind="stable")
+    levels, wrong = risks[order], np.append(0.0, np.cumsum(labels[order]))
+
+    def truth(t: float) -> tuple[float, float]:
+        answered = int(np.searchsorted(levels, t, side="right"))
+        return answered / levels.size, float(wrong[answered]) / levels.size
+
+    return truth
+
+
+def coverage_intervals(
+    cell: Cell, resamples: int, n: int, starts: Sequence[float] = STARTS
+) -> dict[float, tuple[float, float]]:
+    """By target error, the interval of LOS-Net's coverage less that of p-max.
+
+    Subjects are drawn with replacement, and every resample is split as the items themselves are,
+    alike for both scores.
+    """
+    rows = [np.flatnonzero(cell.subjects == one) for one in np.unique(cell.subjects)]
+    apart: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
+    for seed in range(resamples):
+        rng = np.random.default_rng([seed, 31])
+        drawn = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
+        splits = [rng.permutation(drawn.size)[:n] for _ in range(RESAMPLED_SPLITS)]
+        labels = cell.labels[drawn]
+        own, other = (
+            _mean_coverages(cell.scores[score][drawn], labels, splits, starts)
+            for score in ("LOS-Net", "p-max")
+        )
+        for alpha in ALPHAS:
+            apart[alpha].append(own[alpha] - other[alpha])
+    return {alpha: _interval(values) for alpha, values in apart.items()}
+
+
+def _mean_coverages(
+    risks: Values,
+    labels: Values,
+    splits: Sequence[npt.NDArray[np.int64]],
+    starts: Sequence[float],
+) -> dict[float, float]:
+    truth = truth_of_items(risks, labels)
+    found = {}
+    for alpha in ALPHAS:
+        limits = [
+            certify(risks[use], labels[use], alpha, DELTA, starts=starts).threshold
+            for use in splits
+        ]
+        covered = [0.0 if limit is None else truth(limit)[0] for limit in limits]
+        found[alpha] = float(np.mean(covered))
+    return found
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return round(float(low), 5), round(float(high), 5)
+
+
 # ---- what both have in common ----
 
 
@@ -292,12 +279,9 @@ def _outcome(
     risks: Values,
     labels: npt.ArrayLike,
     alpha: float,
-    truth: Callable[[float], tuple[float, float]],
+    truth: Truth,
 ) -> dict[str, Any]:
-    """Threshold, true coverage and true error of both rules on one sample.
-
-    ``truth`` gives, for a threshold, the shares of all items answered, and answered and wrong.
-    """
+    """Threshold, true coverage and true error of both rules on one sample."""
     selective = certify(risks, labels, alpha, DELTA).threshold
     bounded = bound_errors(risks, labels, alpha).threshold
     found: dict[str, Any] = {}

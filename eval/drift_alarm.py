@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from conformal import MODELS, MODES
+from conformal_items import MODELS, MODES
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 

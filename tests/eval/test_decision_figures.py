@@ -74,3 +74,51 @@ def test_records_of_a_warmer_server_are_still_distributions(scripts):
     assert halved.k == records[0].k // 2
     total = np.exp(halved.topk_logprobs).sum(axis=1) + np.exp(halved.tail_logmass)
     np.testing.assert_allclose(total, 1, atol=1e-4)
+
+
+def cell_of(scripts, labels, better, worse):
+    subjects = np.arange(labels.size) % 20
+    scores = {"LOS-Net": better, "p-max": worse}
+    return scripts("conformal_items").Cell("drawn", labels, subjects, scores)
+
+
+def test_intervals_of_coverage_tell_a_better_order_from_the_same_one(scripts):
+    conformal = scripts("conformal")
+    rng = np.random.default_rng(0)
+    risks = rng.random(2000)
+    labels = (rng.random(2000) < 0.6 * risks).astype(float)
+    same = conformal.coverage_intervals(cell_of(scripts, labels, risks, risks), 8, 500)
+    assert set(same.values()) == {(0.0, 0.0)}
+    coin = rng.random(2000)
+    better = conformal.coverage_intervals(cell_of(scripts, labels, risks, coin), 8, 500)
+    low, high = better[0.2]
+    assert 0 < low <= high <= 1
+    worse = conformal.coverage_intervals(cell_of(scripts, labels, coin, risks), 8, 500)
+    assert worse[0.2] == pytest.approx((-high, -low))
+
+
+def test_starts_are_compared_on_the_same_samples(scripts):
+    starts = scripts("conformal_starts")
+    rng = np.random.default_rng(0)
+    risks = rng.random(1500)
+    labels = (rng.random(1500) < 0.5 * risks).astype(float)
+    figures = starts.judged(cell_of(scripts, labels, risks, 2 * risks), 5, 400)
+    assert figures["LOS-Net"] == figures["p-max"]  # the same order
+    assert figures["LOS-Net"].keys() == {(s, a) for s in starts.RULES for a in starts.ALPHAS}
+    covered = [figures["LOS-Net"][starts.RULES[0], alpha][0] for alpha in starts.ALPHAS]
+    assert covered == sorted(covered)
+    assert covered[-1] > 0
+
+
+def test_the_rule_that_answers_most_is_taken_unless_it_breaks_promises(scripts):
+    starts = scripts("conformal_starts")
+
+    def row(rule, coverage, simulated_broken):
+        return starts.StartsRow(
+            starts=rule, alpha=0.1, simulated_coverage=0.5, simulated_broken=simulated_broken,
+            coverage=coverage, p_max_coverage=0.2, broken=0.0, cells_below=0,
+        )  # fmt: skip
+
+    rows = [row((0.1,), 0.3, 0.02), row((0.2,), 0.4, 0.06), row((0.3,), 0.5, 0.07)]
+    assert starts.chosen(rows, 1000) == (0.2,)  # .06 is within two standard errors of .05
+    assert starts.chosen(rows, 100_000) == (0.1,)
