@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformal import ALPHAS, ConformalFigures, Row
+from conformal_starts import StartsFigures
 from drift_alarm import DriftFigures
 
 from llmrec.storage import read_json
@@ -14,6 +15,11 @@ FOLDER = Path(__file__).parent / "results" / "signatures" / "decisions"
 def load_conformal(folder: Path = FOLDER) -> ConformalFigures:
     """The figures of selective answering and of risk control."""
     return ConformalFigures.model_validate(read_json(folder / "conformal.json"))
+
+
+def load_starts(folder: Path = FOLDER) -> StartsFigures:
+    """The comparison of rules where walks start."""
+    return StartsFigures.model_validate(read_json(folder / "starts.json"))
 
 
 def load_drift(folder: Path = FOLDER) -> DriftFigures:
@@ -34,6 +40,40 @@ def simulated_table(figures: ConformalFigures) -> str:
             lines.append(
                 f"| {row.name} | {row.n:,} | {row.alpha:.0%} | {row.broken:.1%} | "
                 f"{row.coverage:.1%} | {bounded.mean_error:.2%} |"
+            )
+    return "\n".join(lines)
+
+
+def starts_table(figures: StartsFigures) -> str:
+    """One row per rule: how often simulated promises are broken, and what is answered."""
+    heads = " | ".join(f"answered at {a:.0%} (p-max)" for a in ALPHAS)
+    lines = [
+        f"| starts | simulated: answered | broken at most | real: {heads} | broken at most |",
+        "|---" * (4 + len(ALPHAS)) + "|",
+    ]
+    for starts in dict.fromkeys(row.starts for row in figures.rows):
+        rows = [row for row in figures.rows if row.starts == starts]
+        name = ", ".join(f"{start:.0%}" for start in starts)
+        answered = sum(row.simulated_coverage for row in rows) / len(rows)
+        cells = [f"{row.coverage:.1%} ({row.p_max_coverage:.1%})" for row in rows]
+        lines.append(
+            f"| {f'**{name}**' if starts == figures.taken else name} | {answered:.1%} "
+            f"| {max(row.simulated_broken for row in rows):.1%} | {' | '.join(cells)} "
+            f"| {max(row.broken for row in rows):.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def below_table(figures: ConformalFigures) -> str:
+    """Cells of real logs in which less is answered than with p-max, with intervals."""
+    lines = ["| LLM, mode | budget | LOS-Net less p-max |", "|---|---|---|"]
+    for row in figures.rows:
+        gap, interval = row.above_p_max, row.above_p_max_ci95
+        if row.rule == "selective" and gap is not None and gap < 0 and interval is not None:
+            low, high = interval
+            lines.append(
+                f"| {row.name} | {row.alpha:.0%} | {100 * gap:+.2f} points "
+                f"[{100 * low:+.2f}, {100 * high:+.2f}] |"
             )
     return "\n".join(lines)
 

@@ -84,6 +84,8 @@ def with_tables(text: str) -> str:
         conformal = decision_tables.load_conformal()
         tables["conformal-simulated"] = decision_tables.simulated_table(conformal)
         tables["conformal-real"] = decision_tables.real_table(conformal)
+        tables["conformal-below"] = decision_tables.below_table(conformal)
+        tables["conformal-starts"] = decision_tables.starts_table(decision_tables.load_starts())
         tables["drift-alarm"] = decision_tables.drift_table(decision_tables.load_drift())
     for name, table in tables.items():
         if f"<!-- {name}:begin -->" in text:
