@@ -208,12 +208,14 @@ _SMALL = Preset(
     sessions=SessionSettings(shortest=6, longest=12),
 )
 _LONG_TASTE = Preset(
-    name="simulate:long-taste@1",
-    users=1_000,
+    name="simulate:long-taste@2",
+    users=2_000,
     items=ItemSettings(items=1_000, topics=10, popularity_spread=1.6, new_share=0.0),
-    choice=ChoiceSettings(taste=4.0, drift=0.0, interest=0.0, follow=0.0, series=0.0, boredom=0.0),
-    sessions=SessionSettings(shortest=5, longest=5, periods=26, period_days=14, cycles=2),
-    reward=RewardSettings(like=-1.5, taste=2.0, boredom=0.0),
+    choice=ChoiceSettings(taste=2.0, drift=0.0, interest=0.0, follow=0.0, series=0.0, boredom=0.0),
+    sessions=SessionSettings(
+        shortest=5, longest=5, periods=30, period_days=14, cycles=4, taste_sessions=3
+    ),
+    reward=RewardSettings(like=-1.0, taste=3.0, quality=0.0, boredom=0.0),
 )
 _LARGE = Preset(
     name="simulate:large@1",

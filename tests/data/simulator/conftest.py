@@ -15,4 +15,4 @@ def small():
 
 @pytest.fixture(scope="session")
 def long_taste():
-    return simulate("simulate:long-taste@1")
+    return simulate("simulate:long-taste@2")

@@ -12,7 +12,7 @@ def test_the_frozen_presets_are_there_with_versions():
     assert set(PRESETS) == {
         "simulate:tiny@1",
         "simulate:small@1",
-        "simulate:long-taste@1",
+        "simulate:long-taste@2",
         "simulate:large@1",
     }
     assert all(settings.name == name for name, settings in PRESETS.items())
