@@ -3,16 +3,19 @@
     python eval/signatures/mcq.py eval/signatures/mcq.yaml --output eval/results --workers 8
     python eval/signatures/mcq.py eval/signatures/mcq.yaml --output /tmp/try --select \
         --cells mistral-7b-direct
+    python eval/signatures/mcq.py eval/signatures/mcq.yaml --output eval/results --transfer
 
 One result per cell goes to ``OUTPUT/signatures/mcq-<llm>-<mode>.json``, with the transfer of its
 detectors to all other LLMs inside. Subjects are split once for all cells. ``--select`` leaves the
 test part alone: the calibration part stands in for it, to compare settings; nothing of that is a
-result. Needs ``LLMREC_DATA_HOME``.
+result. ``--transfer`` trains LOS-Net again, with the seeds of the transfer, and replaces nothing
+but the transfer in results that are there. Needs ``LLMREC_DATA_HOME``.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -22,17 +25,22 @@ from typing import Any
 import polars as pl
 from reporting import data_home, limit_threads, without_test
 
-from llmrec.errors import LlmrecError
+from llmrec.errors import DataError, LlmrecError
 from llmrec.runs.environment import hardware, source_commit
 from llmrec.runs.recipe import load_values
-from llmrec.signatures.comparison import compare_methods, write_signature_result
+from llmrec.signatures.comparison import (
+    compare_methods,
+    load_signature_results,
+    write_signature_result,
+)
+from llmrec.signatures.comparison.results import TransferFigures
 from llmrec.signatures.readers import read_token_table
 from llmrec.signatures.records import SignatureSet
 from llmrec.signatures.splits import GroupSplit, split_groups
 
 KEYS = {
     "files", "modes", "k", "shares", "split_seed", "seeds", "baseline_seeds", "los_net",
-    "baselines_training", "transfer_labels", "calibration_folds",
+    "baselines_training", "transfer_labels", "transfer_seeds", "calibration_folds",
 }  # fmt: skip
 
 
@@ -44,6 +52,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", help="only these, as LLM-mode")
     parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--select", action="store_true", help="leave the test part alone")
+    parser.add_argument("--transfer", action="store_true", help="the transfer alone")
     parser.add_argument("--baselines", nargs="*", help="only these")
     parser.add_argument("--test-runs", type=int, default=1, help="looks at the test part so far")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
@@ -53,7 +62,7 @@ def main() -> None:
 
     # ---- one process per cell; they start afresh, since polars does not survive a fork ----
     names = [f"{llm}-{mode}" for llm in recipe["files"] for mode in recipe["modes"]]
-    work = partial(judge_cell, recipe, arguments)
+    work = partial(transfer_cell if arguments.transfer else judge_cell, recipe, arguments)
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for sentence in pool.map(work, arguments.cells or names):
             print(sentence, flush=True)
@@ -77,8 +86,6 @@ def load_mode(recipe: dict[str, Any], mode: str) -> tuple[dict[str, SignatureSet
 
 def judge_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str) -> str:
     """Compare the methods on one cell, carry LOS-Net over to the others, write the result."""
-    from transfer import transfer_figures
-
     limit_threads(1)
     started = time.perf_counter()
     llm, _, mode = name.rpartition("-")
@@ -111,14 +118,10 @@ def judge_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str)
 
     # ---- LOS-Net on the other LLMs ----
     if not arguments.select:
-        models = found.scores["los_net"].models
-        moved = [
-            transfer_figures(llm, other, models, cells[other], split, recipe["transfer_labels"])
-            for other in recipe["files"]
-            if other != llm
-        ]
+        models = found.scores["los_net"].models[: len(recipe["transfer_seeds"])]
+        moved = _moved(recipe, llm, models, cells, split)
         seconds = round(time.perf_counter() - started, 1)
-        changed = {"transfer": tuple(moved), "wall_seconds": seconds}
+        changed = {"transfer": moved, "wall_seconds": seconds}
         write_signature_result(result.model_copy(update=changed), arguments.output)
     ours, gap = result.methods["los_net"], result.best_baseline
     seeds = " ".join(f"{value:.4f}" for value in ours.auc.per_seed)
@@ -126,6 +129,46 @@ def judge_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str)
     ece = "-" if ours.ece is None else f"{ours.ece:.3f}"
     seconds = round(time.perf_counter() - started, 1)
     return f"{name}: {ours.auc.mean:.4f} ({seeds}), {against}, ece {ece}, {seconds} s"
+
+
+def transfer_cell(recipe: dict[str, Any], arguments: argparse.Namespace, name: str) -> str:
+    """Carry LOS-Net over to the other LLMs, and put that into the result that is there."""
+    limit_threads(1)
+    llm, _, mode = name.rpartition("-")
+    kept = {one.task: one for one in load_signature_results(arguments.output)}
+    if f"mcq-{name}" not in kept:
+        raise DataError(f"{arguments.output} has no result mcq-{name}; make it without --transfer.")
+    cells, split = load_mode(recipe, mode)
+    found = compare_methods(
+        cells[llm], split, los_net=recipe["los_net"], baselines=[],
+        seeds=recipe["transfer_seeds"], shuffled=False, draws=1,
+    )  # fmt: skip
+    about = {
+        "commit": arguments.commit or source_commit() or "uncommitted",
+        "test_runs": arguments.test_runs,
+    }
+    moved = _moved(recipe, llm, found.scores["los_net"].models, cells, split)
+    moved = tuple(one.model_copy(update=about) for one in moved)
+    result = kept[f"mcq-{name}"].model_copy(update={"transfer": moved})
+    write_signature_result(result, arguments.output)
+    below = [one.target for one in moved if (one.adapted_less_single or (0, 0))[1] < 0]
+    return f"{name}: to {len(moved)} others, below the single score on {below or 'none'}"
+
+
+def _moved(
+    recipe: dict[str, Any],
+    llm: str,
+    models: Sequence[Any],
+    cells: dict[str, SignatureSet],
+    split: GroupSplit,
+) -> tuple[TransferFigures, ...]:
+    from transfer import transfer_figures
+
+    return tuple(
+        transfer_figures(llm, other, models, cells[other], split, recipe["transfer_labels"])
+        for other in recipe["files"]
+        if other != llm
+    )
 
 
 if __name__ == "__main__":

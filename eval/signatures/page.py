@@ -10,19 +10,23 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibration_figures import CalibrationFigures, calibration_table, load_calibration
+
 from llmrec.signatures.comparison import SignatureResult, load_signature_results
 from llmrec.signatures.comparison.results import TransferFigures, summary_table
 from llmrec.storage import write_text
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "signatures.md"
+_CALIBRATION = re.compile(r"(<!-- calibration -->\n).*?(<!-- end of calibration -->)", re.DOTALL)
 _MARKED = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 def main() -> None:
     """Put the tables of the committed results into the page."""
     results = load_signature_results(ROOT / "eval" / "results")
-    write_text(PAGE, with_tables(PAGE.read_text(encoding="utf-8"), results))
+    text = with_tables(PAGE.read_text(encoding="utf-8"), results)
+    write_text(PAGE, with_calibration(text, load_calibration(), results))
 
 
 def with_tables(page: str, results: Sequence[SignatureResult]) -> str:
@@ -35,12 +39,43 @@ def with_tables(page: str, results: Sequence[SignatureResult]) -> str:
     return _MARKED.sub(lambda found: f"{found[1]}{inside}\n\n{found[2]}", page)
 
 
+def with_calibration(
+    page: str, figures: CalibrationFigures, results: Sequence[SignatureResult]
+) -> str:
+    """The page with the tables about calibration between their marks."""
+    inside = f"{calibration_table(figures)}\n\n{floor_table(figures, results)}"
+    return _CALIBRATION.sub(lambda found: f"{found[1]}{inside}\n\n{found[2]}", page)
+
+
+def floor_table(figures: CalibrationFigures, results: Sequence[SignatureResult]) -> str:
+    """Markdown: measured errors beside those of probabilities that are right."""
+    measured = {result.task: result.methods["los_net"].ece for result in results}
+    lines = [
+        "| cell | records, subjects | ECE | if calibrated | if the subjects differ, too "
+        "| their spread |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, cell in figures.cells.items():
+        ece = measured.get(f"mcq-{name}")
+        lines.append(
+            f"| {name} | {cell.tested:,}, {cell.tested_subjects} "
+            f"| {'-' if ece is None else f'{ece:.3f}'} | {_spread(cell.floor)} "
+            f"| {_spread(cell.floor_with_shift)} | {cell.shift:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: tuple[float, float, float]) -> str:
+    mean, low, high = values
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def transfer_table(results: Sequence[SignatureResult]) -> str:
     """Markdown: one row per pair of sources."""
     lines = [
-        "| trained on | judged on | as it is | after a few labels | those labels alone "
-        "| single score | second less last |",
-        "|---|---|---|---|---|---|---|",
+        "| trained on | judged on | as it is | fine-tuned | fine-tuned and weighed "
+        "| those labels alone | single score | weighed less single |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         lines += [_pair(result, one) for one in result.transfer]
@@ -48,10 +83,13 @@ def transfer_table(results: Sequence[SignatureResult]) -> str:
 
 
 def _pair(result: SignatureResult, one: TransferFigures) -> str:
-    figures = (one.zero_shot, one.tuned, one.scratch, one.single)
-    cells = " | ".join(f"{figure.mean:.4f}" for figure in figures)
-    low, high = one.tuned_less_single
-    return f"| {result.task} | {one.target} | {cells} | [{low:+.4f}, {high:+.4f}] |"
+    figures = (one.zero_shot, one.tuned, one.adapted, one.scratch, one.single)
+    cells = " | ".join("-" if figure is None else f"{figure.mean:.4f}" for figure in figures)
+    gap = "-"
+    if one.adapted_less_single is not None:
+        low, high = one.adapted_less_single
+        gap = f"[{low:+.4f}, {high:+.4f}]"
+    return f"| {result.task} | {one.target} | {cells} | {gap} |"
 
 
 def _controls(results: Sequence[SignatureResult]) -> str:

@@ -8,14 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
 from llmrec.runs.recipe import load_values
 from llmrec.signatures.comparison import load_signature_results
 from llmrec.signatures.records import SignatureSet
 from llmrec.testing.signatures import labelled_signatures
 
 FOLDER = Path(__file__).parents[2] / "eval" / "signatures"
-NAMES = ("reporting", "transfer", "mcq", "completions", "page", "calibration_choice")
+NAMES = (
+    "reporting",
+    "transfer",
+    "mcq",
+    "completions",
+    "page",
+    "calibration_choice",
+    "calibration_figures",
+)
 
 
 @pytest.fixture
@@ -56,6 +64,7 @@ def recipe(load, tmp_path, monkeypatch):
         "k=4",
         f"los_net={{k: 4, hidden: 16, training: {small}}}",
         "transfer_labels=40",
+        "transfer_seeds=[0]",
     ]
     return load_values(FOLDER / "mcq.yaml", changes, load("mcq").KEYS)
 
@@ -95,12 +104,60 @@ def test_selection_leaves_the_test_part_alone(load, recipe, tmp_path):
 
 def test_calibrations_are_compared_without_the_test_part(load, recipe):
     choice = load("calibration_choice")
-    scores, labels, subjects = choice.outside_scores(recipe, "one-direct")
+    found = choice.outside_scores(recipe, "one-direct")
     cells, split = load("mcq").load_mode(recipe, "direct")
     tested = {group for group, part in split.parts.items() if part == "test"}
     assert tested
-    assert set(subjects) == set(cells["one"].groups) - tested
-    assert scores.shape == labels.shape == (len(subjects),)
+    assert set(found.subjects) == set(cells["one"].groups) - tested
+    assert found.scores.shape == found.labels.shape == (len(found.subjects),)
+    assert set(found.tested_subjects) == tested
+    assert found.tested.shape == (len(found.tested_subjects),)
+
+
+def test_measured_errors_stand_beside_those_of_right_probabilities(load):
+    rng = np.random.default_rng(0)
+    codes = np.arange(4000) % 40
+    scores = rng.normal(0, 1.5, 4000)
+    shifted = scores + rng.normal(0, 0.5, 40)[codes]
+    labels = (rng.random(4000) < 1 / (1 + np.exp(-shifted))).astype(float)
+    subjects = [f"s{code}" for code in codes]
+    choice = load("calibration_choice")
+    cell = choice.figures_of(
+        choice.CellScores(scores, labels, subjects, scores[:900], subjects[:900]), 3
+    )
+    assert (cell.tested, cell.tested_subjects) == (900, 40)
+    assert cell.shift == pytest.approx(0.5, abs=0.15)
+    mean, low, high = cell.floor
+    assert 0 < low < mean < high
+    assert cell.floor_with_shift[0] > mean
+    figures, page = load("calibration_figures"), load("page")
+    every = figures.CalibrationFigures(
+        figure="calibration", cells={"a": cell, "b": cell}, repeats=3, recipe="mcq.yaml",
+        commit="none", hardware="a laptop",
+    )  # fmt: skip
+    assert every.mean_errors() == cell.errors
+    first = f"| mean | {cell.errors['Platt on few subjects']:.4f} |"
+    assert first in figures.calibration_table(every)
+    assert f"| a | 900, 40 | - | {mean:.3f} [" in page.floor_table(every, [])
+
+
+def test_a_transfer_replaces_the_transfer_alone(load, recipe, tmp_path):
+    mcq = load("mcq")
+    with pytest.raises(DataError, match="has no result mcq-one-direct"):
+        mcq.transfer_cell(recipe, options(tmp_path), "one-direct")
+    mcq.judge_cell(recipe, options(tmp_path), "one-direct")
+    (before,) = load_signature_results(tmp_path / "out")
+    assert "one-direct: to 1 others" in mcq.transfer_cell(
+        recipe, options(tmp_path, commit="later", test_runs=7), "one-direct"
+    )
+    (after,) = load_signature_results(tmp_path / "out")
+    assert after.model_copy(update={"transfer": before.transfer}) == before
+    (old,), (new,) = before.transfer, after.transfer
+    assert (new.commit, new.test_runs, old.commit) == ("later", 7, None)
+    # the same networks, the same records to tune with
+    assert new.model_copy(update={"commit": None, "test_runs": None}) == old
+    assert new.adapted is not None
+    assert load("page").transfer_table([after]).count(f"{new.adapted.mean:.4f}") >= 1
 
 
 def test_subjects_that_are_counted_alike_calibrate_the_next_ones_better(load):

@@ -95,6 +95,12 @@ class TransferFigures(Strict):
         single: The target's most probable token's probability, or mean log-probability.
         tuned_less_single: Interval of the difference of ``tuned`` and ``single``.
         labels: Number of labels of the target.
+        adapted: Fine-tuned and weighed against ``single`` on those records
+            (:class:`~llmrec.signatures.los_net.adaptation.AdaptedLOSNet`); None in figures that are
+            older than that.
+        adapted_less_single: Interval of the difference of ``adapted`` and ``single``.
+        commit: That gave these figures, where it is not that of the whole result.
+        test_runs: Looks at the test part on the way to them, where they were made by themselves.
     """
 
     source: str
@@ -105,6 +111,10 @@ class TransferFigures(Strict):
     single: SeedFigure
     tuned_less_single: tuple[float, float]
     labels: NonNegativeInt
+    adapted: SeedFigure | None = None
+    adapted_less_single: tuple[float, float] | None = None
+    commit: str | None = None
+    test_runs: NonNegativeInt | None = None
 
 
 class SignatureResult(Strict):
