@@ -41,7 +41,7 @@ def judge_base(
         shuffled=not arguments.select,
         **own,
     )
-    name = f"world-{settings.kind}"
+    name = f"world-{settings.title}"
     result = _result(found, name, world, settings, arguments)
     write_signature_result(result, arguments.output)
     return _line(result)
@@ -62,6 +62,8 @@ def judge_transfer(
         arguments: Of the command line.
     """
     for source, world in worlds.items():
+        if arguments.source not in (None, source):
+            continue
         own = settings[source]
         found = compare_methods(
             world.signatures,
@@ -86,14 +88,15 @@ def judge_transfer(
             for target, other in worlds.items()
             if target != source
         ]
-        name = f"world-{own.kind}-from-{source}"
+        name = f"world-{own.title}-from-{source}"
         result = _result(found, name, world, own, arguments, transfer=tuple(moved))
         write_signature_result(result, arguments.output)
         yield _line(result)
         for one in moved:
             yield (
                 f"  to {one.target}: {one.zero_shot.mean:.4f}, tuned {one.tuned.mean:.4f}, those "
-                f"labels alone {one.scratch.mean:.4f}, {one.single.mean:.4f}"
+                f"labels alone {one.scratch.mean:.4f}, {one.single.mean:.4f}, tuned and weighed "
+                f"less the last {one.adapted_less_single}"
             )
 
 

@@ -7,10 +7,11 @@
 
 Three steps, all unless ``--step`` names one. ``make``: a language model is taught and asked, and
 its signatures are kept under ``WORK/<kind>-<world>``; what is there is used again. ``judge``: all
-methods on the first world, ``OUTPUT/signatures/world-<kind>.json``. ``transfer`` (world (c)):
-``--vary`` names further worlds of the same kind by other language models; every world's detectors
-are judged on every other as they are and after 200 labels,
-``OUTPUT/signatures/world-<kind>-from-<world>.json``.
+methods on the first world, ``OUTPUT/signatures/world-<name>.json``, the name being that of the
+settings, or the kind. ``transfer`` (world (c)): ``--vary`` names further worlds of the same kind by
+other language models; every world's detectors are judged on every other as they are and after 200
+labels, ``OUTPUT/signatures/world-<name>-from-<world>.json``. ``--from`` makes one of these at a
+time.
 
 ``--select`` leaves the test part alone: the calibration part stands in for it. ``--small`` shows
 that everything fits together; its figures mean nothing.
@@ -50,6 +51,7 @@ def main() -> None:
         "--only", choices=["base", *sorted(VARIANTS)], help="make this world and no more"
     )
     parser.add_argument("--vary", nargs="*", default=[], choices=sorted(VARIANTS))
+    parser.add_argument("--from", dest="source", help="carry only this world's detectors over")
     parser.add_argument("--baselines", nargs="*", help="only these")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--test-runs", type=int, default=1, help="looks at the test part so far")

@@ -45,6 +45,7 @@ class WorldSettings(BaseModel):
 
     Attributes:
         kind: ``facts`` or ``documents``.
+        name: What results are called after; none for the kind.
         limit: Facts or passages to use; none for all.
         times: How often a taught one is shown; each number equally often.
         words: Words of a passage.
@@ -64,6 +65,7 @@ class WorldSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["facts", "documents"]
+    name: str | None = None
     limit: int | None = Field(None, ge=20)
     times: tuple[int, ...] = (1, 2, 4, 8, 16)
     words: int = Field(80, ge=16)
@@ -80,6 +82,11 @@ class WorldSettings(BaseModel):
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     baseline_seeds: tuple[int, ...] = (0, 1)
     transfer_seeds: tuple[int, ...] = (0, 1)
+
+    @property
+    def title(self) -> str:
+        """What results are called after."""
+        return self.name or self.kind
 
     @property
     def task(self) -> Task:

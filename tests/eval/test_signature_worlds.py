@@ -174,7 +174,7 @@ def test_a_world_of_documents_from_text_to_figures(load, tmp_path):
     split = split_groups(world.signatures.groups, made.shares)
     arguments = argparse.Namespace(
         baselines=["mean_logprob", "bag_of_words"], select=False, settings="documents.yaml",
-        commit="none", test_runs=1, output=tmp_path,
+        commit="none", test_runs=1, output=tmp_path, source=None,
     )  # fmt: skip
     assert "world-documents: " in judging.judge_base(world, made, split, arguments)
     both = {"base": world, "seed": again}
@@ -183,12 +183,19 @@ def test_a_world_of_documents_from_text_to_figures(load, tmp_path):
     results = {result.task: result for result in load_signature_results(tmp_path)}
     assert results["world-documents"].methods.keys() >= {"los_net", "bag_of_words"}
     assert results["world-documents-from-seed"].transfer[0].target == "base"
+    # one at a time, under a name of its own
+    arguments.source, named = "base", made.model_copy(update={"name": "some"})
+    lines = judging.judge_transfer(both, {"base": named, "seed": named}, split, arguments)
+    assert [line.partition(":")[0].strip() for line in lines] == ["world-some-from-base", "to seed"]
+    assert results.keys() | {"world-some-from-base"} == {
+        result.task for result in load_signature_results(tmp_path)
+    }
     other = settings.load_settings(FOLDER / "documents.yaml", {**TINY, "words": 16, "seed": 5})
     with pytest.raises(DataError, match="other settings"):
         worlds.make_world(other, tmp_path / "data", tmp_path / "world")
 
 
-@pytest.mark.parametrize("name", ["facts", "documents"])
+@pytest.mark.parametrize("name", ["facts", "documents", "documents-small"])
 def test_shipped_settings_are_valid_and_data_is_asked_for(load, tmp_path, name):
     settings = load("settings")
     made = settings.load_settings(FOLDER / f"{name}.yaml")
