@@ -99,7 +99,7 @@ class ConformalFigures(BaseModel):
 
     figure: Literal["conformal"]
     delta: float
-    starts: tuple[float, ...] = (0.1,)
+    starts: tuple[float, ...]
     rows: list[Row]
     recipe: str
     members: int

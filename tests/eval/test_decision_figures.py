@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llmrec.signatures.decision.selective import STARTS
+
 EVAL = Path(__file__).parents[2] / "eval"
 
 
@@ -47,6 +49,18 @@ def test_on_average_more_is_answered_than_with_the_best_probability(conformal):
         )
         assert len(own) == len(other) == 8
         assert np.mean(own) > np.mean(other)
+
+
+def test_nowhere_is_less_answered_than_with_the_best_probability_beyond_chance(conformal):
+    rows = [row for row in conformal.rows if row.above_p_max_ci95 is not None]
+    assert len(rows) == 8 * 3
+    assert all(row.above_p_max_ci95[1] >= 0 for row in rows)
+
+
+def test_walks_start_where_the_comparison_says(scripts, conformal):
+    starts = scripts("decision_tables").load_starts()
+    assert starts.taken == conformal.starts == STARTS
+    assert scripts("conformal_starts").chosen(starts.rows, starts.draws) == starts.taken
 
 
 def test_the_drift_alarm_keeps_its_rate_and_rings(scripts):
