@@ -245,14 +245,19 @@ def align_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> No
 def reward_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> "Judged":
     """The reward model of an alignment: the one that is there, or a new one."""
     from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
+    from llmrec.recommenders.onerec.sources import vectors_of
 
     state = processes()
     settings = alignment_of(model).reward
-    about = {"split": split.hash, "settings": settings.model_dump(mode="json")}
+    about: dict[str, Any] = {"split": split.hash, "settings": settings.model_dump(mode="json")}
+    vectors = None
+    if settings.form == "items":
+        vectors = vectors_of(model.config, split.train_histories(), split.dataset.catalog, None)
+        about["vectors"] = vectors.encoder
     found = Judged.load(folder, about) if resume else None
     state.wait_for_everyone()
     if found is None:
-        found = train_reward_model(split, settings)
+        found = train_reward_model(split, settings, vectors=vectors)
         if state.is_main_process:
             found.save(folder, about)
     return found

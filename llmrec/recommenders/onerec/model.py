@@ -20,6 +20,7 @@ from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.candidates import recommendation_frame
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.reward_forms import loaded_reward_model
 from llmrec.recommenders.onerec.beam import BeamLists
 from llmrec.recommenders.onerec.config import OneRecConfig
 from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
@@ -103,7 +104,7 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         Raises:
             ConfigError: It knows another number of items, or judges shorter lists.
         """
-        items, longest = reward.items.num_embeddings - 1, self.config.generator.session
+        items, longest = reward.n_items, self.config.generator.session
         if items != len(self.vocabulary):
             raise ConfigError(
                 f"the reward model knows {items} items and this model {len(self.vocabulary)}; "
@@ -217,6 +218,7 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
                 return beam_metrics(network, trie, valid, metrics, config.beam, filtered)
 
         self._train(config.training, generator, source, validate, semantic_ids=ids.fingerprint)
+        generator.part_lists()
         self._standing = standing
         self._move_to_device()
 
@@ -270,6 +272,4 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
     def _load_reward_model(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         config = RewardConfig(**self.details["reward"]["model"])
         values = {name.removeprefix(_REWARD): torch.from_numpy(v) for name, v in state.items()}
-        reward = RewardModel(config, len(self.vocabulary), values["base_rates"].tolist())
-        reward.load_state_dict(values)
-        self.reward_model = reward.to(default_device()).eval()
+        self.reward_model = loaded_reward_model(config, values).to(default_device())

@@ -7,7 +7,7 @@ from test_onerec_generator import CODES, N_ITEMS, SIZES, make_generator
 from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
-from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.reward_forms import make_reward_model
 from llmrec.recommenders.onerec.trie import Trie
 
 VOCABULARY = Vocabulary([f"item-{number}" for number in range(1, N_ITEMS + 1)], "item")
@@ -38,6 +38,6 @@ def reward_model(seed=0, **options):
     config = RewardConfig(
         **{"towers": ("like", "stay"), "dim": 8, "hidden": 8, "history": 5, "session": 3, **options}
     )
-    model = RewardModel(config, N_ITEMS, [0.2, 0.5][: len(config.towers)])
+    model = make_reward_model(config, N_ITEMS, [0.2, 0.5][: len(config.towers)])
     torch.nn.init.normal_(model.items.weight)
     return model.eval()

@@ -17,6 +17,7 @@ from llmrec.recommenders.onerec.alignment import loop as module
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig, RewardSettings, TowerRule
 from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
 from llmrec.recommenders.onerec.alignment.loop import Alignment
+from llmrec.recommenders.onerec.alignment.pairs import Pairs
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.alignment.watching import (
     Watch,
@@ -98,6 +99,18 @@ def test_rewards_rise_and_everything_is_kept(trained, judged, tmp_path):
     assert weights_version(model.generator) == kept[-1].policy
     names = {path.name for path in (tmp_path / "iteration-01").iterdir()}
     assert names == {"iteration.json", "pairs.parquet", "policy.safetensors", "rollouts"}
+
+
+def test_lists_put_together_by_reward_are_preferred(trained, judged, tmp_path):
+    tables = []
+    for pool in (0, 12):
+        folder = tmp_path / str(pool)
+        aligned(trained, judged, folder, iterations=1, compose_from=pool)
+        tables.append(Pairs.load(folder / "iteration-01" / "pairs.parquet").frame)
+    before, after = (table["chosen_reward"].to_numpy() for table in tables)
+    assert (tables[0]["rejected"] == tables[1]["rejected"]).all()
+    assert (after >= before).all()
+    assert after.mean() > before.mean() + 0.01
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(trained, judged, tmp_path, monkeypatch):

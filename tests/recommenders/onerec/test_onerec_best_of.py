@@ -9,7 +9,7 @@ from llmrec.data.simulator import simulate
 from llmrec.errors import ConfigError, DataError
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
-from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.reward_forms import make_reward_model
 from llmrec.recommenders.onerec.alignment.rollouts import written_lists
 
 DATA = simulate("simulate:tiny@1").dataset
@@ -20,7 +20,7 @@ USERS = SPLIT.cases("test").histories.take(np.arange(15))
 def make_reward(items=80, seed=0, **options):
     torch.manual_seed(seed)
     config = RewardConfig(**{"towers": ("like",), "dim": 8, "hidden": 8, "session": 4, **options})
-    model = RewardModel(config, items, [0.3])
+    model = make_reward_model(config, items, [0.3])
     torch.nn.init.normal_(model.items.weight)
     return model.eval()
 

@@ -54,6 +54,12 @@ def test_against_the_formula(kind, beta):
     torch.testing.assert_close(found, torch.tensor(expected))
 
 
+def test_the_chosen_list_may_count_on_its_own():
+    found = preference_losses(pairs(), "dpo", 0.5, rpo_alpha=0.7)
+    expected = [written_out("dpo", row, 0.5, 0, 0) - 0.7 * CHOSEN[row] / 6 for row in range(3)]
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
 def test_before_the_first_step_dpo_is_log_two():
     same = pairs(reference_chosen=CHOSEN, reference_rejected=REJECTED)
     torch.testing.assert_close(preference_losses(same), torch.full((3,), math.log(2)))

@@ -1,9 +1,11 @@
-"""The reward model: what it depends on, how towers become one number, that it learns."""
+"""The reward model over lists: what it depends on, how towers become one number, that it learns."""
 
 import pytest
 import torch
 
-from llmrec.recommenders.onerec.alignment.reward import FeedbackBatch, RewardConfig, RewardModel
+from llmrec.recommenders.onerec.alignment.config import RewardConfig
+from llmrec.recommenders.onerec.alignment.list_reward import ListReward
+from llmrec.recommenders.onerec.alignment.reward import FeedbackBatch
 
 
 def make_model(**options):
@@ -11,7 +13,7 @@ def make_model(**options):
     config = RewardConfig(
         **{"towers": ("like", "dwell"), "dim": 8, "hidden": 8, "history": 5, **options}
     )
-    return RewardModel(config, 12, [0.2, 0.5][: len(config.towers)])
+    return ListReward(config, 12, [0.2, 0.5][: len(config.towers)])
 
 
 HISTORY = torch.tensor([[1, 2, 3], [4, 0, 0], [0, 0, 0]])

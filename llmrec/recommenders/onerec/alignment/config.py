@@ -13,6 +13,7 @@ from llmrec.recommenders.onerec.generator.sessions import SessionRule
 from llmrec.training.config import TrainingConfig
 
 Aggregation = Literal["weighted_sum", "product"]
+RewardForm = Literal["lists", "items"]
 LossType = Literal["dpo", "ipo", "cdpo", "rdpo", "simpo", "cpo"]
 
 
@@ -23,8 +24,10 @@ class TowerRule(BaseModel):
 
     name: str = Field(description="Name of the tower.")
     column: str = Field(description="Numeric column of the interactions; empty cells count as 0.")
-    label: Literal["any", "high"] = Field(
-        "any", description="any: an event above 0; high: a mean in the top share."
+    label: Literal["any", "high", "amount"] = Field(
+        "any",
+        description="any: an event above 0; high: a mean in the top share; amount: the mean as a "
+        "share of the largest value of the training part.",
     )
     top: float = Field(
         0.5, gt=0, lt=1, description="Of high: the share of sessions of one length that is high."
@@ -37,6 +40,15 @@ class RewardConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     towers: tuple[str, ...] = Field(min_length=1, description="Kinds of feedback, one tower each.")
+    form: RewardForm = Field(
+        "lists",
+        description="lists: towers over the sum of a list's items, the paper's form; items: towers "
+        "over every item after those before it.",
+    )
+    discount: float = Field(
+        1.0, gt=0, le=1, description="Of items: weight of an item beside that of the one before it."
+    )
+    content: int = Field(0, ge=0, description="Of items: width of the items' content vectors.")
     dim: int = Field(32, ge=2, description="Width of the states.")
     heads: int = Field(2, ge=1, description="Attention heads; must divide dim.")
     hidden: int = Field(64, ge=1, description="Width inside a tower.")
@@ -57,6 +69,8 @@ class RewardConfig(BaseModel):
             raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
         if self.weights is not None and len(self.weights) != len(self.towers):
             raise ValueError(f"{len(self.weights)} weights are given for {len(self.towers)} towers")
+        if self.form == "lists" and (self.content or self.discount != 1):
+            raise ValueError("discount and content are for form=items; leave them out")
         return self
 
 
@@ -67,6 +81,10 @@ class RewardSettings(BaseModel):
 
     towers: tuple[TowerRule, ...] = Field(
         min_length=1, description="Kinds of feedback and how each is read off the data."
+    )
+    form: RewardForm = Field("lists", description="Whether lists or their items are judged.")
+    discount: float = Field(
+        1.0, gt=0, le=1, description="Of items: weight of an item beside that of the one before it."
     )
     sessions: SessionRule = Field(
         SessionRule(group="gap"), description="Which events are a session that was judged."
@@ -91,8 +109,10 @@ class RewardSettings(BaseModel):
 
     def architecture(self) -> dict[str, object]:
         """Fields of :class:`RewardConfig`."""
-        same = ("dim", "heads", "hidden", "dropout", "history", "aggregation", "weights")
-        values: dict[str, object] = {name: getattr(self, name) for name in same}
+        same = ("form", "discount", "dim", "heads", "hidden", "dropout", "history")
+        values: dict[str, object] = {
+            name: getattr(self, name) for name in (*same, "aggregation", "weights")
+        }
         names = tuple(rule.name for rule in self.towers)
         return {"towers": names, "session": self.most, **values}
 
@@ -113,6 +133,12 @@ class AlignmentConfig(BaseModel):
         0.1, gt=0, le=1, description="Share of training moments whose lists are judged (r_DPO)."
     )
     lists: int = Field(16, ge=2, description="Lists written per moment, the beams of the search.")
+    compose_from: int = Field(
+        0,
+        ge=0,
+        description="Beside the policy's lists, one put together by reward from so many of its "
+        "most probable next items; 0 is the paper's form without it.",
+    )
     pick: Literal["reward", "random"] = Field(
         "reward", description="How a pair is picked; random is a control that learns nothing."
     )
@@ -125,6 +151,12 @@ class AlignmentConfig(BaseModel):
         0.0, ge=0, lt=0.5, description="Of cdpo and rdpo: probability that a preference is wrong."
     )
     gamma: float = Field(0.5, ge=0, description="Margin of simpo.")
+    rpo_alpha: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of the chosen list's codes beside the preference loss, so "
+        "that it becomes more likely and not only the other less; 0 is the paper's loss.",
+    )
     weight: float = Field(
         1.0, gt=0, description="Weight of a pair's loss beside the mean loss of a code (lambda)."
     )

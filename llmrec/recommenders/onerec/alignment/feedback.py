@@ -1,8 +1,9 @@
 """What users made of the sessions they had: labels for a reward model, from logged columns.
 
-A tower's label is a rule over the events of a session: whether any of them has a mark, or whether
-their mean is high among sessions of the same length (long sessions would win otherwise). Only
-events of the training part are read.
+A tower's label is a rule over the events of a session: whether any of them has a mark, whether
+their mean is high among sessions of the same length (long sessions would win otherwise), or how
+much their mean is of the largest value. Items are labelled as sessions of one. Only events of the
+training part are read.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def event_values(split: Split, column: str) -> npt.NDArray[np.float64]:
 def session_labels(
     split: Split, spans: SessionSpans, rules: Sequence[TowerRule]
 ) -> npt.NDArray[np.float32]:
-    """``[sessions, towers]`` 1 or 0.
+    """``[sessions, towers]`` 1 or 0, or of ``amount`` anything between.
 
     Raises:
         DataError: A column is missing, or a label is the same for all sessions.
@@ -57,15 +58,31 @@ def session_labels(
         if rule.label == "any":
             marks = np.concatenate([[0], np.cumsum(values > 0)])
             label = marks[spans.start + spans.length] > marks[spans.start]
+        elif rule.label == "amount":
+            label = _amount(sums / spans.length, rule, float(values.max()))
         else:
             label = _high(sums / spans.length, spans.length, rule.top)
-        if label.all() or not label.any():
+        if label.min() == label.max():
             raise DataError(
                 f"tower {rule.name!r}: column {rule.column!r} gives every session the same label, "
                 "so there is nothing to learn; use another rule or leave the tower out."
             )
         columns.append(label.astype(np.float32))
     return np.stack(columns, axis=1)
+
+
+def item_labels(
+    split: Split, spans: SessionSpans, rules: Sequence[TowerRule]
+) -> npt.NDArray[np.float32]:
+    """``[sessions, longest, towers]`` labels of every item, NaN after a session's end.
+
+    Raises:
+        DataError: As :func:`session_labels`.
+    """
+    found = session_labels(split, single_items(spans), rules)
+    labels = np.full((spans.start.size, int(spans.length.max()), len(rules)), np.nan, np.float32)
+    labels[np.arange(labels.shape[1]) < spans.length[:, None]] = found
+    return labels
 
 
 def single_items(spans: SessionSpans) -> SessionSpans:
@@ -82,7 +99,7 @@ class FeedbackRows:
     Args:
         histories: The training events.
         spans: The sessions.
-        labels: ``[sessions, towers]``.
+        labels: ``[sessions, towers]``, or of items ``[sessions, longest, towers]``.
         history: Newest items of the history that are read.
     """
 
@@ -102,16 +119,28 @@ class FeedbackRows:
     def batch(self, rows: Int64Array, generator: np.random.Generator) -> FeedbackBatch:
         """Collate rows in the order given."""
         first, start = self._first[rows], self._spans.start[rows]
-        return FeedbackBatch(
-            padded(self._items, first, start - first),
-            padded(self._items, start, self._spans.length[rows]),
-            torch.from_numpy(self._labels[rows]),
-        )
+        session, labels = padded(self._items, start, self._spans.length[rows]), self._labels[rows]
+        if labels.ndim == 3:
+            labels = labels[:, : session.shape[1]]
+        history = padded(self._items, first, start - first)
+        return FeedbackBatch(history, session, torch.from_numpy(labels))
 
 
 def users_of(histories: Histories, spans: SessionSpans) -> Int64Array:
     """``[sessions]`` the history each session belongs to."""
     return row_of_each(histories.offsets)[spans.start]
+
+
+def _amount(
+    means: npt.NDArray[np.float64], rule: TowerRule, largest: float
+) -> npt.NDArray[np.float64]:
+    """Share of the largest value."""
+    if means.min() < 0 or largest <= 0:
+        raise DataError(
+            f"tower {rule.name!r}: label amount needs values of 0 and more, and column "
+            f"{rule.column!r} has others or zeros only; use high."
+        )
+    return means / largest
 
 
 def _high(means: npt.NDArray[np.float64], lengths: Int64Array, top: float) -> npt.NDArray[np.bool_]:

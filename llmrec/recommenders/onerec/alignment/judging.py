@@ -12,21 +12,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError
+from llmrec.errors import ArtifactError, ConfigError
 from llmrec.evaluation.metrics.pairs import auc, ece
 from llmrec.recommenders.onerec.alignment.config import RewardConfig, RewardSettings
 from llmrec.recommenders.onerec.alignment.feedback import (
     FeedbackRows,
+    item_labels,
     session_labels,
     single_items,
     users_of,
 )
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.reward_forms import (
+    loaded_reward_model,
+    make_reward_model,
+)
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.generator.sessions import SessionSpans, session_spans
+from llmrec.retrieval.vectors import TextVectors
 from llmrec.storage import atomic_file, read_json, write_json
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer
@@ -78,19 +85,20 @@ class Judged:
                 f"{', '.join(unlike)}); use the same settings again, or align without resume."
             )
         weights = load_file(folder / _WEIGHTS)
-        items, rates = len(weights["items.weight"]) - 1, weights["base_rates"].tolist()
-        model = RewardModel(RewardConfig(**told["config"]), items, rates)
-        model.load_state_dict(weights)
+        model = loaded_reward_model(RewardConfig(**told["config"]), weights)
         if weights_version(model) != told["version"]:
             raise ArtifactError(
                 f"the weights of the reward model in {folder} are not those it names; remove the "
                 "folder to train it again."
             )
-        return cls(model.eval(), told["figures"], told["log"])
+        return cls(model, told["figures"], told["log"])
 
 
 def train_reward_model(
-    split: Split, settings: RewardSettings, users: Literal["all", "even", "odd"] = "all"
+    split: Split,
+    settings: RewardSettings,
+    users: Literal["all", "even", "odd"] = "all",
+    vectors: TextVectors | None = None,
 ) -> Judged:
     """Learn what users make of sessions.
 
@@ -98,29 +106,42 @@ def train_reward_model(
         split: The training part of it is read.
         settings: Towers, size and training; ``metric`` is set to the mean AUC of the towers.
         users: Learn from all users, or from every second one: two judges that share no user.
+        vectors: Content of the items, for the form ``items``.
 
     Raises:
-        DataError: A column is missing, a label is constant, or there is no session.
+        ConfigError: The form ``items`` has no vectors.
+        DataError: A column is missing, a label is constant, there is no session, or the vectors are
+            of other items.
     """
     train, training = split.train_histories(), settings.training
     config = RewardConfig.model_validate(settings.architecture())
-    whole = session_spans(train, settings.sessions, settings.most)
-    spans = _joined(whole, single_items(whole))
-    labels = session_labels(split, spans, settings.towers)
+    contents = None
+    if config.form == "items":
+        if vectors is None:
+            raise ConfigError(
+                "a reward model of form=items reads the content of items: give vectors, as those "
+                "of embed_items, or use form=lists."
+            )
+        vectors.require(train.vocabulary)
+        rows = torch.from_numpy(vectors.values)
+        contents = functional.pad(rows, (0, 0, 1, 0))  # code 0 is padding
+        config = config.model_copy(update={"content": rows.shape[1]})
+    spans, labels = _lessons(split, train, settings)
     owner = users_of(train, spans)
     held_out = owner % _HELD_OUT == 0
     # divided before the held-out users are taken out, so that every half has some of them
     taken = np.ones(owner.size, dtype=np.bool_)
     if users != "all":
         taken = (owner // _HELD_OUT) % 2 == (users == "odd")
-    learnt = _rows(train, spans, labels, taken & ~held_out)
-    judged = _rows(train, spans, labels, held_out)
+    learnt = _rows(spans, labels, taken & ~held_out)
+    judged = _rows(spans, labels, held_out)
     seed_everything(training.seed)
-    model = RewardModel(config, len(train.vocabulary), learnt[1].mean(0).tolist())
+    rates = np.nanmean(learnt[1].reshape(-1, len(config.towers)), axis=0).tolist()
+    model = make_reward_model(config, len(train.vocabulary), rates, contents)
     source, rest = (FeedbackRows(train, *rows, config.history) for rows in (learnt, judged))
 
     def validate() -> Mapping[str, float]:
-        figures = tower_figures(model, rest, judged[1])
+        figures = tower_figures(model, rest)
         return {"auc": float(np.mean([each["auc"] for each in figures.values()]))}
 
     training = training.model_copy(update={"metric": "auc"})
@@ -128,26 +149,32 @@ def train_reward_model(
         model, source, validate
     )
     model.eval()
-    return Judged(model, tower_figures(model, rest, judged[1]), log)
+    return Judged(model, tower_figures(model, rest), log)
 
 
 @torch.inference_mode()
-def tower_figures(
-    model: RewardModel, rows: FeedbackRows, labels: npt.NDArray[np.float32]
-) -> dict[str, dict[str, float]]:
-    """AUC, calibration error and base rate of every tower."""
+def tower_figures(model: RewardModel, rows: FeedbackRows) -> dict[str, dict[str, float]]:
+    """AUC, calibration error, base rate and number of labels of every tower.
+
+    The AUC is that of labels above their mean, which for labels of 0 and 1 are those of 1.
+    """
     model.eval()
     rng = np.random.default_rng(0)
-    parts = []
+    towers = len(model.config.towers)
+    found, known = [], []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         batch = rows.batch(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))), rng)
+        known.append(batch.labels.view(-1, towers).numpy())
         batch = batch.to(model.base_rates.device)
-        parts.append(model.logits(batch.history, batch.session).sigmoid().cpu().numpy())
-    found = np.concatenate(parts)
+        logits = model.logits(batch.history, batch.session)
+        found.append(logits.sigmoid().view(-1, towers).cpu().numpy())
+    probabilities, labels = np.concatenate(found), np.concatenate(known)
+    there = ~np.isnan(labels).any(1)
+    probabilities, labels = probabilities[there], labels[there]
     return {
         name: {
-            "auc": auc(labels[:, tower], found[:, tower]),
-            "ece": ece(labels[:, tower], found[:, tower]),
+            "auc": auc(labels[:, tower] > labels[:, tower].mean(), probabilities[:, tower]),
+            "ece": ece(labels[:, tower], probabilities[:, tower]),
             "base_rate": float(labels[:, tower].mean()),
             "n": float(len(labels)),
         }
@@ -155,12 +182,22 @@ def tower_figures(
     }
 
 
+def _lessons(
+    split: Split, train: Histories, settings: RewardSettings
+) -> tuple[SessionSpans, npt.NDArray[np.float32]]:
+    """What is learnt from: sessions and their labels, or also every item as a session."""
+    whole = session_spans(train, settings.sessions, settings.most)
+    if settings.form == "items":
+        return whole, item_labels(split, whole, settings.towers)
+    spans = _joined(whole, single_items(whole))
+    return spans, session_labels(split, spans, settings.towers)
+
+
 def _joined(left: SessionSpans, right: SessionSpans) -> SessionSpans:
     return SessionSpans(*(np.concatenate(pair) for pair in zip(left, right, strict=True)))
 
 
 def _rows(
-    train: Histories,
     spans: SessionSpans,
     labels: npt.NDArray[np.float32],
     kept: npt.NDArray[np.bool_],

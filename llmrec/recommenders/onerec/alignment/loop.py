@@ -24,12 +24,13 @@ from safetensors.torch import load_file, save_file
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
+from llmrec.recommenders.onerec.alignment.composing import composed_lists
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
 from llmrec.recommenders.onerec.alignment.objective import AlignedPolicy, AlignmentRows
 from llmrec.recommenders.onerec.alignment.pairs import Pairs, judge_lists, make_pairs, pick_pairs
 from llmrec.recommenders.onerec.alignment.prompts import draw_prompts
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
-from llmrec.recommenders.onerec.alignment.rollouts import Rollouts, roll_out
+from llmrec.recommenders.onerec.alignment.rollouts import Lists, Rollouts, roll_out
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.alignment.watching import Watch, guarded
 from llmrec.recommenders.onerec.model import OneRec
@@ -218,6 +219,8 @@ class Alignment:
 
     def _judged(self, number: int, rollouts: Rollouts) -> Pairs:
         config, lists = self.config, rollouts.load()
+        if config.compose_from:
+            lists = lists.beside(self._composed(rollouts.prompts))
         judged = judge_lists(self._reward, rollouts.prompts, lists)
         picked = pick_pairs(
             judged.rewards, config.min_gap, config.pick, config.training.seed + number
@@ -226,6 +229,11 @@ class Alignment:
         return make_pairs(
             rollouts.prompts, lists, judged, picked, self._generator, self._reward, versions
         )
+
+    def _composed(self, prompts: Histories) -> Lists:
+        """A list of every prompt that is put together by reward."""
+        generator, pool = self._generator.eval(), self.config.compose_from
+        return composed_lists(generator, self.model.trie, self._reward, prompts, pool, self.items)
 
     def _learn(self, number: int, pairs: Pairs, reference: Any) -> list[dict[str, Any]]:
         """Train; where the metric falls too far, from the start again and more slowly."""

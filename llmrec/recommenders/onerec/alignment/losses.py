@@ -14,6 +14,9 @@ over the codes of a list in float32:
 ``cpo``    ``-log sigmoid(beta (log pi(y_w) - log pi(y_l))) - log pi(y_w)``; no reference
            (arXiv 2401.08417, equation 5)
 =========  ====================================================================================
+
+Each may have ``- alpha log pi(y_w) / codes of y_w`` beside it (``rpo_alpha``, arXiv 2404.19733,
+equation 2; the name is TRL's), so that the preferred list becomes more likely.
 """
 
 from typing import NamedTuple, get_args
@@ -54,6 +57,7 @@ def preference_losses(
     beta: float = 0.1,
     label_smoothing: float = 0.0,
     gamma: float = 0.5,
+    rpo_alpha: float = 0.0,
 ) -> Tensor:
     """Loss of every pair.
 
@@ -63,6 +67,7 @@ def preference_losses(
         beta: Strength of the pull towards the reference, above 0.
         label_smoothing: ``eps`` of cdpo and rdpo: probability that a preference is wrong.
         gamma: Margin of simpo.
+        rpo_alpha: Weight of the preferred list's mean loss per code, 0 or above.
 
     Returns:
         ``[pairs]`` float32.
@@ -73,6 +78,15 @@ def preference_losses(
             length.
     """
     _check(pairs, loss_type, beta, label_smoothing)
+    losses = _preference(pairs, loss_type, beta, label_smoothing, gamma)
+    if not rpo_alpha:
+        return losses
+    return losses - rpo_alpha * pairs.chosen.float() / pairs.chosen_codes
+
+
+def _preference(
+    pairs: PairLogProbs, loss_type: LossType, beta: float, label_smoothing: float, gamma: float
+) -> Tensor:
     chosen, rejected = pairs.chosen.float(), pairs.rejected.float()
     if loss_type == "simpo":
         means = chosen / pairs.chosen_codes - rejected / pairs.rejected_codes

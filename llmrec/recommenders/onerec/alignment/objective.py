@@ -147,7 +147,12 @@ class AlignedPolicy(nn.Module):
         pairs = self.pair_log_probabilities(batch.pairs)
         config = self.config
         losses = preference_losses(
-            pairs, config.loss_type, config.beta, config.label_smoothing, config.gamma
+            pairs,
+            config.loss_type,
+            config.beta,
+            config.label_smoothing,
+            config.gamma,
+            config.rpo_alpha,
         )
         self._watch(pairs, losses)
         codes = batch.pairs.chosen.shape[1] * self.generator.levels

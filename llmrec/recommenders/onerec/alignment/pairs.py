@@ -66,7 +66,7 @@ def judge_lists(reward: RewardModel, histories: Histories, lists: Lists) -> Judg
         read = padded_histories(reward, histories.block(rows.start, rows.stop))
         read = read.repeat_interleave(per_prompt, 0)
         written = torch.from_numpy(lists.items[rows].reshape(-1, m).astype(np.int64)).to(device)
-        found = reward.logits(read, written).sigmoid()
+        found = reward.probabilities(read, written)
         towers[rows] = found.view(-1, per_prompt, found.shape[1]).cpu().numpy()
         rewards[rows] = reward.aggregate(found).view(-1, per_prompt).cpu().numpy()
     there = lists.log_probabilities > -np.inf

@@ -1,10 +1,12 @@
 """A model of what a user makes of a session: several probabilities, and one number from them.
 
-Each item of the list attends to the user's history, the items attend to each other, their sum goes
-through one tower per kind of feedback (OneRec, arXiv 2502.18965, section 3.3). How the towers
-become one reward is explicit and stored with the model: nothing is decided when it is used.
+There are two forms, :mod:`llmrec.recommenders.onerec.alignment.list_reward` with towers over a
+whole list and :mod:`llmrec.recommenders.onerec.alignment.item_reward` with towers over its items.
+How towers become one reward is explicit and stored with the model: nothing is decided when it is
+used.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -15,9 +17,7 @@ from torch.nn import functional
 
 from llmrec.data.histories import Histories
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
-from llmrec.recommenders.onerec.generator.attention import Attention
 from llmrec.recommenders.onerec.generator.rows import padded
-from llmrec.training.dropout import ByteDropout
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class FeedbackBatch:
     Attributes:
         history: ``[rows, n]`` int64 item codes, oldest first, 0 after the end.
         session: ``[rows, m]`` int64 item codes, 0 after the end.
-        labels: ``[rows, towers]`` float32, 1 or 0, NaN where unknown.
+        labels: ``[rows, towers]`` or, of items, ``[rows, m, towers]`` float32 between 0 and 1, NaN
+            where unknown.
     """
 
     history: Tensor
@@ -46,13 +47,13 @@ class FeedbackBatch:
         return self
 
 
-class RewardModel(nn.Module):
+class RewardModel(nn.Module, ABC):
     """See the module.
 
     Args:
         config: Architecture and aggregation.
         n_items: Items of the catalogue.
-        base_rates: Share of positive labels per tower in training, each above 0.
+        base_rates: Mean label per tower in training, each above 0.
     """
 
     base_rates: Tensor
@@ -60,48 +61,43 @@ class RewardModel(nn.Module):
 
     def __init__(self, config: RewardConfig, n_items: int, base_rates: Sequence[float]) -> None:
         super().__init__()
-        self.config = config
-        dim = config.dim
-        self.items = nn.Embedding(n_items + 1, dim, padding_idx=0)
-        self.places = nn.Embedding(config.history, dim)
-        self.target_attention = Attention(dim, config.heads, config.dropout)
-        self.list_attention = Attention(dim, config.heads, config.dropout)
-        self.order = nn.Parameter(torch.zeros(config.session, dim))
-        self.norm = nn.LayerNorm(dim)
-        self.pooled_norm = nn.LayerNorm(dim)
-        self.dropout = ByteDropout(config.dropout)
-        self.towers = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, config.hidden), nn.GELU(), nn.Linear(config.hidden, 1))
-            for _ in config.towers
-        )
+        self.config, self.n_items = config, n_items
         weights = config.weights or (1.0,) * len(config.towers)
         self.register_buffer("base_rates", torch.tensor(list(base_rates), dtype=torch.float32))
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
-        for embedding in (self.items, self.places):
-            nn.init.normal_(embedding.weight, std=0.1)
+
+    @abstractmethod
+    def logits(self, history: Tensor, session: Tensor) -> Tensor:
+        """Log odds of every kind of feedback, float32 in the shape of the labels."""
+
+    @abstractmethod
+    def probabilities(self, history: Tensor, session: Tensor) -> Tensor:
+        """What is expected of whole lists, ``[rows, towers]`` float32 between 0 and 1."""
 
     def forward(self, batch: FeedbackBatch) -> Tensor:
-        """Binary cross-entropy summed over rows and towers whose label is known, a scalar."""
+        """Binary cross-entropy summed over all labels that are known, a scalar."""
         logits = self.logits(batch.history, batch.session)
         known = ~batch.labels.isnan()
         return functional.binary_cross_entropy_with_logits(
             logits[known], batch.labels[known], reduction="sum"
         )
 
-    def logits(self, history: Tensor, session: Tensor) -> Tensor:
-        """Log odds of every kind of feedback, ``[rows, towers]`` float32."""
-        read, written = history > 0, session > 0
-        age = read.sum(1, keepdim=True) - 1 - torch.arange(history.shape[1], device=history.device)
-        memory = self.items(history) + self.places(age.clamp(0, self.config.history - 1))
-        listed = self.dropout(self.items(session) + self.order[: session.shape[1]])
-        aware = self.norm(listed + self.target_attention(listed, memory, _some(read)))
-        mixed = aware + self.list_attention(aware, aware, _some(written))
-        pooled = self.pooled_norm((mixed * written[..., None]).sum(1))
-        return torch.cat([tower(pooled) for tower in self.towers], dim=1).float()
-
     def reward(self, history: Tensor, session: Tensor) -> Tensor:
         """One number per row, ``[rows]`` float32; higher is better."""
-        return self.aggregate(self.logits(history, session).sigmoid())
+        return self.aggregate(self.probabilities(history, session))
+
+    def extended(self, history: Tensor, earlier: Tensor, items: Tensor) -> Tensor:
+        """Rewards of lists with one more item, ``[rows, c]``.
+
+        Args:
+            history: ``[rows, n]`` item codes.
+            earlier: ``[rows, r]`` item codes that all lists of a row begin with; there may be none.
+            items: ``[rows, c]`` the item that each ends with.
+        """
+        rows, choices = items.shape
+        begun = earlier[:, None].expand(rows, choices, earlier.shape[1])
+        lists = torch.cat([begun, items[..., None]], dim=2).flatten(0, 1)
+        return self.reward(history.repeat_interleave(choices, 0), lists).view(rows, choices)
 
     def aggregate(self, probabilities: Tensor) -> Tensor:
         """``[rows, towers]`` probabilities to ``[rows]`` rewards.
@@ -115,12 +111,18 @@ class RewardModel(nn.Module):
         return scaled.sum(1) / self.weights.sum()
 
 
-def _some(mask: Tensor) -> Tensor:
+def attendable(mask: Tensor) -> Tensor:
     """The mask, with a place opened in rows that have none: attention needs one."""
     empty = ~mask.any(1)
     opened = mask.clone()
     opened[:, 0] |= empty
     return opened
+
+
+def ages(read: Tensor) -> Tensor:
+    """How many items lie between each of a history and its end, ``[rows, n]``; mask likewise."""
+    places = torch.arange(read.shape[1], device=read.device)
+    return (read.sum(1, keepdim=True) - 1 - places).clamp_min(0)
 
 
 def padded_histories(reward: RewardModel, histories: Histories) -> Tensor:

@@ -34,12 +34,19 @@ class Lists:
     """Lists written for ``n`` prompts.
 
     Attributes:
-        items: ``[n, N, m]`` int32 item codes, most probable list first; 0 where there is no list.
+        items: ``[n, N, m]`` int32 item codes, most probable list of a beam first; 0 where there is
+            no list.
         log_probabilities: ``[n, N]`` float32 of whole lists under the policy; -inf where none.
     """
 
     items: npt.NDArray[np.int32]
     log_probabilities: npt.NDArray[np.float32]
+
+    def beside(self, others: "Lists") -> "Lists":
+        """These and, after them, other lists of the same prompts and as many items."""
+        items = np.concatenate([self.items, others.items], axis=1)
+        scores = np.concatenate([self.log_probabilities, others.log_probabilities], axis=1)
+        return Lists(items, scores)
 
 
 class Rollouts:

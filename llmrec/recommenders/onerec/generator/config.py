@@ -61,6 +61,11 @@ class GeneratorConfig(BaseModel):
         description="Starts of items carry a mark where a list is written, so that alignment may "
         "change lists without changing what is said of the next item.",
     )
+    list_layers: bool = Field(
+        False,
+        description="Of item_decoder: lists are written by layers of their own, copies of those of "
+        "next items as supervised training leaves them, which alignment then changes.",
+    )
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:
@@ -70,4 +75,6 @@ class GeneratorConfig(BaseModel):
             raise ValueError(
                 f"experts_per_token={self.experts_per_token} is more than experts={self.experts}"
             )
+        if self.list_layers and self.form != "item_decoder":
+            raise ValueError("list_layers is for form=item_decoder; leave it out, or use that form")
         return self

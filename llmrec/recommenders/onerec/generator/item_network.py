@@ -7,8 +7,10 @@ al., "Autoregressive image generation using residual quantization", 2022, sectio
 at every item of a sequence like the form ``decoder``, at a quarter of its tokens.
 """
 
+import copy
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +41,28 @@ class ItemGenerator(Generator):
             self._initialise(self.own_vectors)
         for layer in self.writer:
             layer.apply(self._initialise)
+        self.list_layers = None
+        if config.list_layers:  # copied, not drawn: nothing else begins otherwise for having them
+            both = {"decoder": self.decoder, "writer": self.writer}
+            self.list_layers = nn.ModuleDict(copy.deepcopy(both))
+
+    def layers(self, part: Literal["decoder", "writer"]) -> nn.ModuleList:
+        """The layers over items or those that write, of lists where one is written."""
+        own = self.list_layers if self._in_list else None
+        found = getattr(self, part) if own is None else own[part]
+        assert isinstance(found, nn.ModuleList)
+        return found
+
+    def part_lists(self) -> None:
+        """Let the layers of lists begin as copies of the others; nothing where there are none."""
+        if self.list_layers is not None:
+            self.list_layers["decoder"].load_state_dict(self.decoder.state_dict())
+            self.list_layers["writer"].load_state_dict(self.writer.state_dict())
 
     def item_states(self, items: Tensor) -> Tensor:
         """States before and after every item: ``[rows, n]`` codes to ``[rows, n + 1, d]``."""
         states, real = self.read_vectors(items), self.read_mask(items)
-        for layer in self.decoder:
+        for layer in self.layers("decoder"):
             states = layer(states, real, None, None)
         return self.read_out(states)
 
@@ -105,7 +124,7 @@ class ItemGenerator(Generator):
         begin = (states + self.start_vector())[:, None]
         codes = self._code_vectors(items)[:, :-1] + self.level_vectors[1:-1]
         hidden = self.dropout(torch.cat([begin, codes], dim=1))
-        for layer in self.writer:
+        for layer in self.layers("writer"):
             hidden = layer(hidden, None, None, None)
         result: Tensor = self.output_norm(hidden)
         return result

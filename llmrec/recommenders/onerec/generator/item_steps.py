@@ -59,7 +59,7 @@ class ItemSteps:
         generator = self._generator
         states, mask = generator.read_vectors(history), generator.read_mask(history)
         shared = []
-        for module in generator.decoder:
+        for module in generator.layers("decoder"):
             layer = as_layer(module)
             shared.append(layer.attention.key_values(layer.norm(states)))
             states = layer(states, mask, None, None)
@@ -83,9 +83,10 @@ class ItemSteps:
             vectors = state.states + generator.start_vector()
         else:
             vectors = generator.writer_vectors(level - 1, state.codes[-1])
-        before: list[KeyValue | None] = list(state.writer) or [None] * len(generator.writer)
+        layers = generator.layers("writer")
+        before: list[KeyValue | None] = list(state.writer) or [None] * len(layers)
         state.writer = []
-        for module, own in zip(generator.writer, before, strict=True):
+        for module, own in zip(layers, before, strict=True):
             vectors, after = as_layer(module).step(vectors, None, None, own)
             state.writer.append(after)
         logits = generator.code_logits(level, generator.output_norm(vectors), state.codes)
@@ -107,7 +108,8 @@ class ItemSteps:
         vectors = generator.history_vectors(items, place)
         before: list[KeyValue | None] = list(state.own) or [None] * len(state.shared)
         state.own = []
-        for module, shared, own in zip(generator.decoder, state.shared, before, strict=True):
+        layers = generator.layers("decoder")
+        for module, shared, own in zip(layers, state.shared, before, strict=True):
             vectors, after = as_layer(module).step(vectors, shared, state.mask, own)
             state.own.append(after)
         state.states = generator.read_out(vectors)

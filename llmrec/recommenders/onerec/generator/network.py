@@ -200,6 +200,9 @@ class Generator(nn.Module):
         finally:
             self._in_list = before
 
+    def part_lists(self) -> None:
+        """Let layers that only lists have begin as copies of the others; here there are none."""
+
     def start_vector(self) -> Tensor:
         """What says that an item starts, ``[d]``."""
         if self.list_mark is None or not self._in_list:

@@ -1,0 +1,82 @@
+"""Layers that only lists have: they begin as copies, and next items know nothing of them."""
+
+import numpy as np
+import pytest
+import torch
+from alignment_parts import TRIE, policy, some_users
+from test_onerec_generator import make_generator, of_lists
+
+from llmrec.data import leave_one_out
+from llmrec.data.simulator import simulate
+from llmrec.recommenders.onerec import OneRec
+from llmrec.recommenders.onerec.alignment.rollouts import written_lists
+from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
+from llmrec.recommenders.onerec.serving import candidate_scores, newest_read
+
+USERS = some_users(9)
+HISTORIES, LISTS = [[1, 2, 3], [4], [5, 6]], [[7, 8, 1], [2, 3, 9], [4, 1, 2]]
+
+
+def moved():
+    """A generator whose lists are written otherwise than its next items."""
+    generator = policy(list_layers=True)
+    with torch.no_grad():
+        for value in generator.list_layers.parameters():
+            value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(7)) * 0.3)
+    return generator
+
+
+def test_they_begin_as_copies_of_the_others():
+    plain, parted = policy(), policy(list_layers=True)
+    given = of_lists(HISTORIES), of_lists(LISTS)
+    expected = list_log_probabilities(plain, *given)
+    torch.testing.assert_close(list_log_probabilities(parted, *given), expected)
+    other = moved()
+    assert not torch.allclose(list_log_probabilities(other, *given), expected, atol=1e-2)
+    other.part_lists()
+    torch.testing.assert_close(list_log_probabilities(other, *given), expected)
+
+
+def test_next_items_do_not_change_with_them():
+    plain, parted = policy(), moved()
+    codes = np.tile(np.arange(1, 7, dtype=np.int32), (len(USERS), 1))
+    expected = candidate_scores(plain, USERS, codes)
+    np.testing.assert_array_equal(candidate_scores(parted, USERS, codes), expected)
+
+
+def test_the_search_writes_with_them():
+    parted = moved()
+    found = written_lists(parted, TRIE, USERS, 4, 3)
+    for user in range(len(USERS)):
+        lists = torch.from_numpy(found.items[user]).long()
+        history = USERS[user][-newest_read(parted) :].tolist()
+        expected = list_log_probabilities(parted, of_lists([history] * 4), lists)
+        np.testing.assert_allclose(found.log_probabilities[user], expected.detach(), atol=1e-4)
+
+
+def test_preferences_change_them_and_not_the_layers_of_next_items():
+    parted = policy(list_layers=True)
+    list_log_probabilities(parted, of_lists(HISTORIES), of_lists(LISTS)).sum().backward()
+    assert all(value.grad is not None for value in parted.list_layers.parameters())
+    assert all(value.grad is None for value in parted.decoder.parameters())
+    assert all(value.grad is None for value in parted.writer.parameters())
+
+
+def test_supervised_training_leaves_copies_that_are_saved(tmp_path):
+    data = simulate("simulate:tiny@1").dataset
+    split = leave_one_out(data)
+    generator = {"form": "item_decoder", "dim": 16, "heads": 2, "history": 8, "session": 3}
+    model = OneRec(
+        tokenizer={"codes": 8}, text_encoder="tfidf:16", beam=10,
+        generator=generator | {"list_layers": True}, training={"epochs": 1, "batch_size": 64},
+    )  # fmt: skip
+    model.use_catalog(data.catalog).fit(split.train_histories()).save_pretrained(tmp_path / "model")
+    network = OneRec.from_pretrained(tmp_path / "model").generator
+    for part in ("decoder", "writer"):
+        own, others = network.list_layers[part].state_dict(), getattr(network, part).state_dict()
+        assert all(torch.equal(own[name], others[name]) for name in others)
+
+
+def test_only_one_form_has_them():
+    with pytest.raises(ValueError, match="list_layers is for form=item_decoder"):
+        make_generator(form="decoder", list_layers=True)
