@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 from record import committed_state
+from session_judging import TRUE, Curve, Judge, PerUser, Values, judged_lists
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
@@ -38,11 +38,9 @@ from llmrec.evaluation.session_results import (
 from llmrec.evaluation.tasks import Task, load_task
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
-from llmrec.recommenders.onerec.alignment.pairs import judge_lists
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
-from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
-from llmrec.recommenders.onerec.alignment.watching import legal_lists
-from llmrec.runs.aligning import align, work_folder
+from llmrec.recommenders.onerec.sources import vectors_of
+from llmrec.runs.aligning import align, alignment_of, work_folder
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import train
 from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
@@ -52,17 +50,12 @@ from llmrec.storage import read_json
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
 METRIC = "ndcg@10"
-TRUE = "true_reward"
 SFT, IPA, BEST = "supervised", "aligned", "best sessions (the truth's own search)"
 
-CURVE = (TRUE, "model_reward", "second_judge", "diversity")
 SECOND_SEED = 1000
 
 Asked = Literal["valid", "test"]
-Values = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int32]
-Curves = dict[str, dict[int, dict[str, float]]]  # system -> number of lists -> figure
-PerUser = dict[str, dict[str, Values]]  # system -> figure -> [users]
+Curves = dict[str, Curve]  # of every system
 
 
 @dataclass(frozen=True)
@@ -75,6 +68,7 @@ class Plan:
         best_of: Lists among which the reward model chooses.
         curve: Numbers of lists of the gain-against-N curve.
         variants: Name to overrides; trained with the first seed, judged on validation users.
+        earlier: Names of other figures of the same test users, whose looks count, too.
     """
 
     name: str
@@ -83,13 +77,14 @@ class Plan:
     best_of: int
     curve: tuple[int, ...]
     variants: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "Plan":
         """Read a plan file."""
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         variants = {name: tuple(changes) for name, changes in values.pop("variants", {}).items()}
-        values |= {name: tuple(values[name]) for name in ("seeds", "curve")}
+        values |= {name: tuple(values.get(name, ())) for name in ("seeds", "curve", "earlier")}
         return cls(path.stem, **values, variants=variants)
 
     def recipe_of(self, variant: str | None = None) -> Recipe:
@@ -184,21 +179,17 @@ def judged_run(
     before, after = (model_of(path) for path in (place.sft(seed), place.aligned(variant, seed)))
     reward = after.reward_model
     assert reward is not None
-    judge = Judge(truth, {"model_reward": reward, "second_judge": second_judge(plan, place, split)})
-    m = after.config.generator.session
+    second = second_judge(plan, place, split)
+    judge = Judge(truth, {"model_reward": reward, "second_judge": second})
+    pool = alignment_of(after).compose_from
     found: PerUser = {}
     curves: Curves = {}
     for name, model in ((SFT, before), (IPA, after)):
-        lists = written_lists(model.generator, model.trie, truth.histories, model.config.beam, m)
-        rewards = judge_lists(reward, truth.histories, lists).rewards
-        chosen = {n: best_of(lists, rewards, n) for n in {1, plan.best_of, *plan.curve}}
-        judged = {n: judge.figures(codes, model) for n, codes in chosen.items()}
-        found[name], found[f"{name}, best of {plan.best_of}"] = judged[1], judged[plan.best_of]
-        curves[name] = {n: means(judged[n], CURVE) for n in plan.curve}
-        together = next_items(model, truth, m)
-        found[f"{name}, next items together"] = judge.figures(together, model)
+        figures, curves[name] = judged_lists(judge, model, reward, plan.best_of, plan.curve, pool)
+        found |= {f"{name}{suffix}": values for suffix, values in figures.items()}
         evaluated = evaluate(model, split, task, part, model="onerec").per_user
         found[name][METRIC] = evaluated[METRIC].to_numpy().astype(np.float64)
+    m = after.config.generator.session
     found[BEST] = judge.figures(truth.best(m)[0], after)
     return found, curves
 
@@ -210,56 +201,21 @@ def model_of(path: Path) -> OneRec:
     return model
 
 
-def best_of(lists: Lists, rewards: npt.NDArray[np.float32], number: int) -> Codes:
-    """``[users, m]``: of the ``number`` most probable lists the one with the highest reward."""
-    chosen = rewards[:, :number].argmax(1)
-    return np.asarray(lists.items[np.arange(len(chosen)), chosen])
-
-
-def next_items(model: OneRec, truth: SessionTruth, m: int) -> Codes:
-    """The ``m`` most probable next items of every user, put together as a list."""
-    frame = model.recommend(truth.histories, k=m)
-    codes = model.vocabulary.encode(frame["item_id"])
-    return np.asarray(codes, dtype=np.int32).reshape(len(truth.histories), m)
-
-
 def second_judge(plan: Plan, place: Place, split: Split) -> RewardModel:
     """A reward model of another seed that learnt from every second user; made once."""
     seed = SECOND_SEED
-    config = plan.recipe_of().make_model(seed, Path("unused"), False).config.alignment
+    asked = plan.recipe_of().make_model(seed, Path("unused"), False).config
+    config = asked.alignment
     training = config.reward.training.model_copy(update={"seed": seed})
     settings = config.reward.model_copy(update={"training": training})
     about = {"split": split.hash, "settings": settings.model_dump(mode="json"), "users": "odd"}
     folder = place.folder / "second-judge"
     found = Judged.load(folder, about)
     if found is None:
-        found = train_reward_model(split, settings, users="odd")
+        vectors = vectors_of(asked, split.train_histories(), split.dataset.catalog, None)
+        found = train_reward_model(split, settings, users="odd", vectors=vectors)
         found.save(folder, about)
     return found.model
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Everyone who has a say about lists."""
-
-    truth: SessionTruth
-    models: dict[str, RewardModel]
-
-    def figures(self, lists: Codes, model: OneRec) -> dict[str, Values]:
-        """``[users]`` of every figure."""
-        histories = self.truth.histories
-        written = Lists(lists[:, None], np.zeros((len(lists), 1), dtype=np.float32))
-        found = {TRUE: self.truth.values(lists), "diversity": self.truth.diversity(lists)}
-        for name, reward in self.models.items():
-            rewards = judge_lists(reward, histories, written).rewards[:, 0]
-            found[name] = rewards.astype(np.float64)
-        legal = legal_lists(lists, histories, model.trie)
-        return {**found, "legality": legal.astype(np.float64)}
-
-
-def means(figures: dict[str, Values], names: tuple[str, ...]) -> dict[str, float]:
-    """Means over users, as they are written."""
-    return {name: round(float(figures[name].mean()), 4) for name in names}
 
 
 def print_iterations(name: str, run: RunDirectory) -> None:
@@ -289,8 +245,7 @@ def record(
     supervised = [RunDirectory(place.sft(seed)) for seed in plan.seeds]
     seconds = time.perf_counter() - started
     seconds += sum(sum(run.info["seconds"].values()) for run in [*runs, *supervised])
-    earlier = results / SESSIONS / f"{plan.name}.json"
-    looked = read_json(earlier)["test_runs"] if earlier.is_file() else 0
+    looked = sum(looks(results, name) for name in (plan.name, *plan.earlier))
     before, after, best = (_users(test, name, TRUE) for name in (SFT, IPA, BEST))
     gained = np.mean(after, axis=0) - np.mean(before, axis=0)
     return SessionResult(
@@ -318,6 +273,12 @@ def record(
         hardware=runs[0].info["hardware"],
         wall_seconds=round(seconds, 1),
     )
+
+
+def looks(results: Path, name: str) -> int:
+    """How often the test users of figures were looked at; 0 where there are none."""
+    file = results / SESSIONS / f"{name}.json"
+    return int(read_json(file)["test_runs"]) if file.is_file() else 0
 
 
 def runs_of(plan: Plan, place: Place) -> list[RunDirectory]:

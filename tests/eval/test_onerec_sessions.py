@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.stats import spearmanr
 
 from llmrec.data.named import load_dataset
 from llmrec.errors import ArtifactError
@@ -16,8 +17,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "eval"))
 
 import onerec_sessions  # noqa: E402
+import session_judging  # noqa: E402
 
-PLAN = ROOT / "eval" / "sessions" / "simulate-small-onerec.yaml"
+PLANS = sorted((ROOT / "eval" / "sessions").glob("*.yaml"))
 TASK = {
     "name": "tiny",
     "version": 1,
@@ -44,7 +46,7 @@ RECIPE = {
         "beam": 12,
         "alignment": {
             "reward": REWARD, "iterations": 1, "share": 0.1, "lists": 4, "most_loss": 0.9,
-            "training": {"epochs": 1, "batch_size": 64},
+            "training": {"epochs": 1, "batch_size": 64}, "compose_from": 12,
         },
     },
     "training": {"epochs": 1, "batch_size": 64},
@@ -52,8 +54,9 @@ RECIPE = {
 }  # fmt: skip
 
 
-def test_every_variant_of_the_plan_is_a_recipe():
-    plan = onerec_sessions.Plan.read(PLAN)
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_every_variant_of_a_plan_is_a_recipe(path):
+    plan = onerec_sessions.Plan.read(path)
     plain = plan.recipe_of().model.settings["alignment"]
     assert len(plan.jobs()) == len(plan.seeds) + len(plan.variants)
     for variant in plan.variants:
@@ -66,8 +69,23 @@ def test_the_best_of_the_first_lists_is_taken():
     items = np.arange(1, 13, dtype=np.int32).reshape(1, 4, 3)
     lists = Lists(items, np.zeros((1, 4), np.float32))
     rewards = np.array([[0.1, 0.5, 0.2, 0.9]], np.float32)
-    chosen = [onerec_sessions.best_of(lists, rewards, n)[0].tolist() for n in (1, 3, 4)]
+    chosen = [session_judging.best_of(lists, rewards, n)[0].tolist() for n in (1, 3, 4)]
     assert chosen == [[1, 2, 3], [4, 5, 6], [10, 11, 12]]
+
+
+def test_rank_correlations_against_scipy():
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 5, (6, 8)), rng.normal(size=(6, 8))
+    expected = [spearmanr(a, b).statistic for a, b in zip(one, other, strict=True)]
+    np.testing.assert_allclose(session_judging.rank_correlations(one, other), expected)
+    assert np.isnan(session_judging.rank_correlations([[1, 1, 1]], [[1, 2, 3]])).all()
+
+
+def test_looks_at_the_same_users_are_counted(tmp_path):
+    (tmp_path / "sessions").mkdir()
+    (tmp_path / "sessions" / "paper.json").write_text('{"test_runs": 3}')
+    assert onerec_sessions.looks(tmp_path, "paper") == 3
+    assert onerec_sessions.looks(tmp_path, "none") == 0
 
 
 @pytest.mark.slow
@@ -98,6 +116,11 @@ def test_tiny_runs_become_a_result(tmp_path):
         assert result.best_of[system][1]["true_reward"] == pytest.approx(
             figures["true_reward"].mean, abs=1e-4
         )
+        one, three = (result.best_of[system][number] for number in (1, 3))
+        assert one["possible"] == one["true_reward"]
+        assert three["possible"] >= max(three["true_reward"], one["possible"])
+        together = result.systems[f"{system}, 12 next items, the 3 best together by reward"]
+        assert together["legality"].mean == 1.0
     before, after = (
         result.systems[name]["true_reward"].mean
         for name in (onerec_sessions.SFT, onerec_sessions.IPA)

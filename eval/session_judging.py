@@ -1,0 +1,115 @@
+"""The lists of one model under everyone who has a say about them, for ``onerec_sessions.py``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from llmrec.recommenders.onerec import OneRec
+from llmrec.recommenders.onerec.alignment.composing import composed_lists
+from llmrec.recommenders.onerec.alignment.pairs import judge_lists
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
+from llmrec.recommenders.onerec.alignment.watching import legal_lists
+from llmrec.runs.session_truth import SessionTruth
+
+TRUE = "true_reward"
+CURVE = (TRUE, "model_reward", "second_judge", "diversity")
+POSSIBLE, AGREEMENT = "possible", "rank_correlation"
+
+Values = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+PerUser = dict[str, dict[str, Values]]  # system -> figure -> [users]
+Curve = dict[int, dict[str, float]]  # number of lists -> figure
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Everyone who has a say about lists."""
+
+    truth: SessionTruth
+    models: dict[str, RewardModel]
+
+    def figures(self, lists: Codes, model: OneRec) -> dict[str, Values]:
+        """``[users]`` of every figure."""
+        histories = self.truth.histories
+        written = Lists(lists[:, None], np.zeros((len(lists), 1), dtype=np.float32))
+        found = {TRUE: self.truth.values(lists), "diversity": self.truth.diversity(lists)}
+        for name, reward in self.models.items():
+            rewards = judge_lists(reward, histories, written).rewards[:, 0]
+            found[name] = rewards.astype(np.float64)
+        legal = legal_lists(lists, histories, model.trie)
+        return {**found, "legality": legal.astype(np.float64)}
+
+
+def judged_lists(
+    judge: Judge,
+    model: OneRec,
+    reward: RewardModel,
+    number: int,
+    curve: Sequence[int],
+    pool: int,
+) -> tuple[PerUser, Curve]:
+    """What one model writes.
+
+    Args:
+        judge: Judges it.
+        model: Writes the lists.
+        reward: Chooses among them.
+        number: Lists among which it chooses.
+        curve: Numbers of lists for the curve.
+        pool: Next items of which it puts a list together; 0 for no such list.
+
+    Returns:
+        Figures per user by what is put behind the system's name, and by number of lists those of
+        the one chosen, with the true reward of the truly best (``possible``) and, over the lists
+        of a user, the rank correlation of reward and truth.
+    """
+    m, histories = model.config.generator.session, judge.truth.histories
+    lists = written_lists(model.generator, model.trie, histories, model.config.beam, m)
+    rewards = judge_lists(reward, histories, lists).rewards
+    true = np.stack([judge.truth.values(codes) for codes in lists.items.swapaxes(0, 1)], axis=1)
+    chosen = {n: best_of(lists, rewards, n) for n in {1, number, *curve}}
+    judged = {n: judge.figures(codes, model) for n, codes in chosen.items()}
+    found = {"": judged[1], f", best of {number}": judged[number]}
+    found[", next items together"] = judge.figures(next_items(model, judge.truth, m), model)
+    if pool:
+        composed = composed_lists(model.generator, model.trie, reward, histories, pool, m)
+        name = f", {pool} next items, the {m} best together by reward"
+        found[name] = judge.figures(composed.items[:, 0], model)
+    curves = {n: means(judged[n], CURVE) for n in curve}
+    for n, figures in curves.items():
+        figures[POSSIBLE] = round(float(true[:, :n].max(1).mean()), 4)
+        if n > 1:
+            agreed = rank_correlations(rewards[:, :n], true[:, :n])
+            figures[AGREEMENT] = round(float(np.nanmean(agreed)), 4)
+    return found, curves
+
+
+def rank_correlations(one: npt.ArrayLike, other: npt.ArrayLike) -> Values:
+    """Spearman's of every row of two tables ``[n, lists]``; NaN where one is constant."""
+    ranks = [rankdata(values, axis=1) for values in (one, other)]
+    centred = [each - each.mean(1, keepdims=True) for each in ranks]
+    spread = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((centred[0] * centred[1]).sum(1) / spread)
+
+
+def means(figures: dict[str, Values], names: tuple[str, ...]) -> dict[str, float]:
+    """Means over users, as they are written."""
+    return {name: round(float(figures[name].mean()), 4) for name in names}
+
+
+def best_of(lists: Lists, rewards: npt.NDArray[np.float32], number: int) -> Codes:
+    """``[users, m]``: of the ``number`` most probable lists the one with the highest reward."""
+    chosen = rewards[:, :number].argmax(1)
+    return np.asarray(lists.items[np.arange(len(chosen)), chosen])
+
+
+def next_items(model: OneRec, truth: SessionTruth, m: int) -> Codes:
+    """The ``m`` most probable next items of every user, put together as a list."""
+    frame = model.recommend(truth.histories, k=m)
+    codes = model.vocabulary.encode(frame["item_id"])
+    return np.asarray(codes, dtype=np.int32).reshape(len(truth.histories), m)
