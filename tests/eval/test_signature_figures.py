@@ -198,4 +198,6 @@ def test_the_page_shows_the_committed_figures(load):
     results = load_signature_results(page.ROOT / "eval" / "results")
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.with_tables(text, results) == text
+    calibration = load("calibration_figures").load_calibration()
+    assert page.with_calibration(text, calibration, results) == text
     assert all(f"| {result.task} |" in text for result in results)

@@ -7,8 +7,7 @@ final model has seen the labels of the validation part only to choose its weight
 its out-of-fold models has seen the group it judges.
 
 Isotonic regression is used where there are enough items: chosen on ``mcq-logprobs`` by the error on
-subjects held out of those that are not tested (``eval/signatures/calibration_choice.py`` repeats
-that comparison; its figures are not on record).
+subjects held out of those that are not tested (``eval/signatures/calibration_choice.py``).
 """
 
 import numpy as np
