@@ -171,6 +171,8 @@ def starting_model(
             "it with the task it was made for."
         )
     wanted = recipe.make_model(seed, place, False).config
+    if wanted.generator.list_layers:
+        model.part_lists()  # a run that was trained without them has them from here on
     for name in ("generator", "tokenizer"):
         if getattr(model.config, name) != getattr(wanted, name):
             raise ArtifactError(

@@ -119,6 +119,31 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         self.details["reward"] = {"model": reward.config.model_dump(mode="json"), **(about or {})}
         return self
 
+    def part_lists(self) -> Self:
+        """Give lists layers of their own (``generator.list_layers``), copies of those there are.
+
+        What the model writes stays as it is until it is aligned. Nothing where they have them.
+
+        Raises:
+            ConfigError: The model has another form than ``item_decoder``.
+        """
+        config, network = self.config.generator, self.generator
+        if config.list_layers:
+            return self
+        if config.form != "item_decoder":
+            raise ConfigError(
+                f"lists have layers of their own with generator.form=item_decoder only, not with "
+                f"{config.form}; leave list_layers out."
+            )
+        config = config.model_copy(update={"list_layers": True})
+        parted = make_generator(config, network.codes[1:].cpu(), network.sizes)
+        parted.load_state_dict(network.state_dict(), strict=False)
+        parted.part_lists()
+        self.config = self.config.model_copy(update={"generator": config})
+        self._generator = parted
+        self._move_to_device()
+        return self
+
     def training_rows(self, train: Histories) -> BatchSource:
         """The rows of supervised training that the settings make of histories."""
         return self._rows(train, self.generator.levels)

@@ -8,11 +8,14 @@ from test_onerec_generator import make_generator, of_lists
 
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
+from llmrec.errors import ConfigError
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.rollouts import written_lists
 from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
 from llmrec.recommenders.onerec.serving import candidate_scores, newest_read
 
+DATA = simulate("simulate:tiny@1").dataset
+SPLIT = leave_one_out(DATA)
 USERS = some_users(9)
 HISTORIES, LISTS = [[1, 2, 3], [4], [5, 6]], [[7, 8, 1], [2, 3, 9], [4, 1, 2]]
 
@@ -62,21 +65,31 @@ def test_preferences_change_them_and_not_the_layers_of_next_items():
     assert all(value.grad is None for value in parted.writer.parameters())
 
 
-def test_supervised_training_leaves_copies_that_are_saved(tmp_path):
-    data = simulate("simulate:tiny@1").dataset
-    split = leave_one_out(data)
+def trained(**options):
     generator = {"form": "item_decoder", "dim": 16, "heads": 2, "history": 8, "session": 3}
     model = OneRec(
         tokenizer={"codes": 8}, text_encoder="tfidf:16", beam=10,
-        generator=generator | {"list_layers": True}, training={"epochs": 1, "batch_size": 64},
+        generator=generator | options, training={"epochs": 1, "batch_size": 64},
     )  # fmt: skip
-    model.use_catalog(data.catalog).fit(split.train_histories()).save_pretrained(tmp_path / "model")
-    network = OneRec.from_pretrained(tmp_path / "model").generator
-    for part in ("decoder", "writer"):
-        own, others = network.list_layers[part].state_dict(), getattr(network, part).state_dict()
-        assert all(torch.equal(own[name], others[name]) for name in others)
+    return model.use_catalog(DATA.catalog).fit(SPLIT.train_histories())
+
+
+def test_a_model_gets_them_before_or_after_its_training(tmp_path):
+    users = SPLIT.cases("test").histories.take(np.arange(15))
+    plain, expected = trained(), trained(list_layers=True)
+    before = plain.recommend_session(users)
+    plain.part_lists().save_pretrained(tmp_path / "model")
+    loaded = OneRec.from_pretrained(tmp_path / "model")
+    assert loaded.config.generator == expected.config.generator
+    own, others = (model.generator.state_dict() for model in (loaded, expected))
+    assert own.keys() == others.keys()
+    assert all(torch.equal(own[name], others[name]) for name in own)
+    assert loaded.recommend_session(users).equals(before)
+    assert loaded.part_lists() is loaded
 
 
 def test_only_one_form_has_them():
     with pytest.raises(ValueError, match="list_layers is for form=item_decoder"):
         make_generator(form="decoder", list_layers=True)
+    with pytest.raises(ConfigError, match="form=item_decoder only, not with decoder"):
+        trained(form="decoder").part_lists()
