@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from llmrec.adapters.config import temperature_at
 from llmrec.adapters.gated_lora import GatedLora
 from llmrec.adapters.gates import gate_diagnostics
+from llmrec.adapters.proximal import Proximal
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,20 @@ class AnswerLoss(nn.Module):
     Args:
         lora: The base model with experts and gates.
         answers: Tokens of yes and no.
-        passes: Forward passes of the whole training, for the fall of the gates' temperature.
+        passes: Forward passes of the whole training, for the fall of the gates' temperature; 0
+            keeps it where it ends.
+        pull: Holds the weights near earlier ones; its penalty counts once per prompt.
     """
 
-    def __init__(self, lora: GatedLora, answers: tuple[int, int], passes: int) -> None:
+    def __init__(
+        self,
+        lora: GatedLora,
+        answers: tuple[int, int],
+        passes: int,
+        pull: Proximal | None = None,
+    ) -> None:
         super().__init__()
-        self.lora, self.answers, self._passes = lora, answers, max(1, passes)
+        self.lora, self.answers, self._passes, self._pull = lora, answers, passes, pull
         self.passed: Tensor
         self.register_buffer("passed", torch.zeros((), dtype=torch.int64))
         self._load: Mapping[str, float] = {}
@@ -79,7 +88,8 @@ class AnswerLoss(nn.Module):
 
     def forward(self, batch: PromptBatch) -> Tensor:
         """The sum over the prompts, a scalar."""
-        temperature = temperature_at(self.lora.config_lora, int(self.passed) / self._passes)
+        done = int(self.passed) / self._passes if self._passes else 1.0
+        temperature = temperature_at(self.lora.config_lora, done)
         if self.training:
             self.passed += 1
         total = torch.zeros((), device=self.passed.device)
@@ -93,7 +103,7 @@ class AnswerLoss(nn.Module):
             )
             total = total + self.lora.balance(weights) * len(bucket.labels)
             self._load = gate_diagnostics(weights.detach()) if not self._load else self._load
-        return total
+        return total if self._pull is None else total + self._pull.penalty() * batch.n_targets
 
     def start_epoch(self, epoch: int) -> None:
         """Look at the gates of the first batch of this epoch."""

@@ -2,7 +2,7 @@
 
 The CTR model learns the events before a moment, experts and gates a fixed subset of those from
 then on: what the gates read of a row was then never learnt from that row. A row is asked with
-the events strictly before it.
+the events strictly before it. Later updates learn the rows since a moment, and old ones again.
 """
 
 from dataclasses import dataclass
@@ -62,36 +62,111 @@ def late_rows(
     Raises:
         DataError: There is no such event.
     """
-    labels = labels_of(train, liked_above)
-    wanted = np.ones(train.items.size, dtype=bool) if labels is None else ~np.isnan(labels)
-    if since is not None:
-        assert train.times is not None
-        wanted &= train.times >= since
-    events = np.flatnonzero(wanted)
+    events = answered_events(train, since, None, liked_above)
     if not events.size:
         raise DataError(
             "no training event with an answer is left for the language model's part; lower "
             "ctr_share."
         )
     rng = np.random.default_rng(seed)
-    if events.size > most:
-        events = np.sort(rng.choice(events, most, replace=False))
+    return rows_of_events(train, _at_most(events, most, rng), negatives, liked_above, rng)
+
+
+def newer_rows(
+    histories: Histories,
+    since: int | None,
+    moment: int,
+    most: int,
+    replay: float,
+    seed: int,
+    negatives: int,
+    liked_above: float,
+) -> JudgedRows:
+    """The rows of a later update: those from a moment on, and some earlier ones again.
+
+    Args:
+        histories: Whole histories, the new events included.
+        since: As for :func:`late_rows`: replayed rows are not older.
+        moment: Unix seconds from which on events are new.
+        most: New rows that are kept, drawn evenly.
+        replay: Earlier rows per new row, as far as there are any, drawn evenly.
+        seed: Of these draws and of the negatives.
+        negatives: As for :func:`late_rows`.
+        liked_above: As for :func:`late_rows`.
+
+    Raises:
+        DataError: No new event has an answer, or the histories have no clock.
+    """
+    if histories.times is None:
+        raise DataError("an update needs events with a clock, to tell new ones from old ones.")
+    new = answered_events(histories, moment, None, liked_above)
+    if not new.size:
+        raise DataError(f"no event with an answer is as new as {moment}; nothing can be learnt.")
+    rng = np.random.default_rng(seed)
+    new = _at_most(new, most, rng)
+    old = answered_events(histories, since, moment, liked_above)
+    again = _at_most(old, round(replay * new.size), rng)
+    events = np.sort(np.concatenate([new, again]))
+    return rows_of_events(histories, events, negatives, liked_above, rng)
+
+
+def answered_events(
+    histories: Histories, since: int | None, before: int | None, liked_above: float
+) -> Int64:
+    """Positions of the events of a stretch of time whose answer is known.
+
+    Args:
+        histories: With a clock, where a moment is given.
+        since: Unix seconds from which on events are taken; None takes the oldest, too.
+        before: Unix seconds before which they lie; None takes the newest, too.
+        liked_above: Where events have ratings and no labels, those above this are liked.
+    """
+    labels = labels_of(histories, liked_above)
+    wanted = np.ones(histories.items.size, dtype=bool) if labels is None else ~np.isnan(labels)
+    for moment, late in ((since, True), (before, False)):
+        if moment is not None:
+            assert histories.times is not None
+            wanted &= (histories.times >= moment) == late
+    return np.flatnonzero(wanted)
+
+
+def rows_of_events(
+    histories: Histories,
+    events: Int64,
+    negatives: int,
+    liked_above: float,
+    rng: np.random.Generator,
+) -> JudgedRows:
+    """Each event as a row, with the events strictly before it.
+
+    Args:
+        histories: Whole histories.
+        events: Positions of events in them.
+        negatives: Items drawn per event where nothing tells what was liked.
+        liked_above: Where events have ratings and no labels, those above this are liked.
+        rng: Of the negatives.
+    """
+    labels = labels_of(histories, liked_above)
     before = (
-        position_of_each(train.offsets)
-        if train.times is None
-        else smaller_before(train.times, train.offsets)
+        position_of_each(histories.offsets)
+        if histories.times is None
+        else smaller_before(histories.times, histories.offsets)
     )
-    owners = row_of_each(train.offsets)[events]
-    items = train.items[events]
+    owners = row_of_each(histories.offsets)[events]
+    items = histories.items[events]
     if labels is not None:
-        return JudgedRows(train.prefixes(owners, before[events]), items, labels[events])
-    drawn = _others(items, negatives, len(train.vocabulary), rng)
+        return JudgedRows(histories.prefixes(owners, before[events]), items, labels[events])
+    drawn = _others(items, negatives, len(histories.vocabulary), rng)
     again = np.repeat(np.arange(events.size), 1 + negatives)
     answers = np.zeros((events.size, 1 + negatives), dtype=np.float32)
     answers[:, 0] = 1
     asked = np.concatenate([items[:, None], drawn], axis=1)
-    histories = train.prefixes(owners[again], before[events][again])
-    return JudgedRows(histories, asked.ravel(), answers.ravel())
+    asked_after = histories.prefixes(owners[again], before[events][again])
+    return JudgedRows(asked_after, asked.ravel(), answers.ravel())
+
+
+def _at_most(events: Int64, most: int, rng: np.random.Generator) -> Int64:
+    return events if events.size <= most else np.sort(rng.choice(events, most, replace=False))
 
 
 def _others(

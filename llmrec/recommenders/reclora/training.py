@@ -12,6 +12,7 @@ import torch
 from llmrec.adapters.diagnostics import collapse_warnings
 from llmrec.adapters.gated_lora import GatedLora, expert_similarity
 from llmrec.adapters.gates import gate_diagnostics
+from llmrec.adapters.proximal import Proximal
 from llmrec.recommenders.ctr import CTRModel
 from llmrec.recommenders.reclora.answers import IN_CHAT, PLAIN, answer_ids
 from llmrec.recommenders.reclora.base_model import BaseModel
@@ -96,27 +97,63 @@ def train_ranker(
         TrainingError: The loss is not finite, or checkpoints are of another training.
     """
     config, training = ranker.config, ranker.config.training
-    pairs = ranker.prepare(rows.histories, rows.items)
-    gates = ranker.prior[None] if pairs.inputs is None else pairs.inputs
-    source = PromptRows(
-        pairs.beginnings,
-        ranker.questions.ends,
-        rows.items,
-        gates,
-        rows.labels,
-        config.tokens_at_once,
-        ranker.questions.bare,
-        config.history_dropout,
-    )
+    pairs, source = _learnt(ranker, rows)
     loss = AnswerLoss(ranker.lora, ranker.answers, _passes(training, len(rows)))
     settings = config.model_dump(mode="json", exclude={"training"})
     folder = checkpointing.of("experts")
     trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
     log = trainer.fit(loss, source, validate)
+    _finish(ranker, pairs)
+    return log
+
+
+def continue_ranker(
+    ranker: Ranker, rows: JudgedRows, training: TrainingConfig, mu: float
+) -> list[dict[str, Any]]:
+    """Train experts and gates on further rows, pulled to what they are now (reclora.md 5.1).
+
+    Args:
+        ranker: Trained; changed in place.
+        rows: What is learnt from.
+        training: Settings of the loop.
+        mu: Strength of the pull; 0 is none.
+
+    Returns:
+        The log, with ``moved`` (how far the weights went) in its last row.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    pairs, source = _learnt(ranker, rows)
+    pull = Proximal(ranker.lora, mu)
+    loss = AnswerLoss(ranker.lora, ranker.answers, 0, pull)
+    log = Trainer(training).fit(loss, source)
+    _finish(ranker, pairs)
+    return [*log[:-1], {**log[-1], "moved": pull.distance()}]
+
+
+def _learnt(ranker: Ranker, rows: JudgedRows) -> tuple[Pairs, PromptRows]:
+    """Rows as prompts with what gates read, and as batches."""
+    config = ranker.config
+    pairs = ranker.prepare(rows.histories, rows.items)
+    source = PromptRows(
+        pairs.beginnings,
+        ranker.questions.ends,
+        rows.items,
+        ranker.prior[None] if pairs.inputs is None else pairs.inputs,
+        rows.labels,
+        config.tokens_at_once,
+        ranker.questions.bare,
+        config.history_dropout,
+    )
+    return pairs, source
+
+
+def _finish(ranker: Ranker, pairs: Pairs) -> None:
+    """Leave training mode, and give those without events the mean weights."""
     ranker.lora.eval()
     if pairs.inputs is not None:
         ranker.prior = _mean_weights(ranker, pairs)
-    return log
 
 
 def diagnose(ranker: Ranker, rows: JudgedRows) -> Mapping[str, Any]:
