@@ -10,8 +10,8 @@ its signatures are kept under ``WORK/<kind>-<world>``; what is there is used aga
 methods on the first world, ``OUTPUT/signatures/world-<name>.json``, the name being that of the
 settings, or the kind. ``transfer`` (world (c)): ``--vary`` names further worlds of the same kind by
 other language models; every world's detectors are judged on every other as they are and after 200
-labels, ``OUTPUT/signatures/world-<name>-from-<world>.json``. ``--from`` makes one of these at a
-time.
+labels, ``OUTPUT/signatures/world-<name>-from-<world>.json``. Two changes at once are joined by a
+hyphen, ``size-seed``. ``--from`` makes one of the results at a time.
 
 ``--select`` leaves the test part alone: the calibration part stands in for it. ``--small`` shows
 that everything fits together; its figures mean nothing.
@@ -47,10 +47,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a try of a few minutes")
     parser.add_argument("--select", action="store_true", help="leave the test part alone")
     parser.add_argument("--step", choices=STEPS, help="only this step")
-    parser.add_argument(
-        "--only", choices=["base", *sorted(VARIANTS)], help="make this world and no more"
-    )
-    parser.add_argument("--vary", nargs="*", default=[], choices=sorted(VARIANTS))
+    parser.add_argument("--only", help="make this world and no more")
+    parser.add_argument("--vary", nargs="*", default=[], help=", ".join(sorted(VARIANTS)))
     parser.add_argument("--from", dest="source", help="carry only this world's detectors over")
     parser.add_argument("--baselines", nargs="*", help="only these")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
@@ -73,7 +71,7 @@ def main() -> None:
     names = ["base", *arguments.vary] if arguments.only is None else [arguments.only]
     settings, worlds = {}, {}
     for name in names:
-        settings[name] = load_settings(arguments.settings, base, VARIANTS.get(name, {}))
+        settings[name] = load_settings(arguments.settings, base, *changes_of(name))
         folder = arguments.work / f"{settings[name].kind}-{name}"
         started = time.perf_counter()
         worlds[name] = make_world(settings[name], Path(data), folder)
@@ -95,6 +93,22 @@ def main() -> None:
     if arguments.step in (None, "transfer") and len(worlds) > 1:
         for sentence in judge_transfer(worlds, settings, split, arguments):
             print(sentence, flush=True)
+
+
+def changes_of(name: str) -> list[dict[str, Any]]:
+    """What sets a world apart from the base.
+
+    >>> changes_of("vocabulary-seed")
+    [{'model': {'vocab_size': 1024}}, {'model': {'seed': 1}, 'seed': 1}]
+
+    Raises:
+        ConfigError: There is no such change.
+    """
+    parts = [] if name == "base" else name.split("-")
+    unknown = sorted(set(parts) - VARIANTS.keys())
+    if unknown:
+        raise ConfigError(f"world {name}: unknown {', '.join(unknown)}; there are {[*VARIANTS]}.")
+    return [VARIANTS[part] for part in parts]
 
 
 if __name__ == "__main__":

@@ -9,12 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.signatures.comparison import load_signature_results
 from llmrec.signatures.splits import split_groups
 
 FOLDER = Path(__file__).parents[2] / "eval" / "signature_worlds"
-NAMES = ("settings", "facts", "documents", "teaching", "worlds", "judging", "transfer", "reporting")
+NAMES = (
+    "run",
+    "settings",
+    "facts",
+    "documents",
+    "teaching",
+    "worlds",
+    "judging",
+    "transfer",
+    "reporting",
+)
 
 
 @pytest.fixture
@@ -193,6 +203,17 @@ def test_a_world_of_documents_from_text_to_figures(load, tmp_path):
     other = settings.load_settings(FOLDER / "documents.yaml", {**TINY, "words": 16, "seed": 5})
     with pytest.raises(DataError, match="other settings"):
         worlds.make_world(other, tmp_path / "data", tmp_path / "world")
+
+
+def test_a_world_may_differ_in_two_ways(load):
+    run, settings = load("run"), load("settings")
+    made = settings.load_settings(FOLDER / "documents-small.yaml", *run.changes_of("size-seed"))
+    base = settings.load_settings(FOLDER / "documents-small.yaml", *run.changes_of("base"))
+    assert (made.seed, made.model.seed, made.model.hidden_size) == (1, 1, 128)
+    assert (base.seed, base.model.seed, base.model.hidden_size) == (0, 0, 192)
+    assert made.model.vocab_size == base.model.vocab_size
+    with pytest.raises(ConfigError, match="unknown age"):
+        run.changes_of("size-age")
 
 
 @pytest.mark.parametrize("name", ["facts", "documents", "documents-small"])
