@@ -87,7 +87,7 @@ def _pair(result: SignatureResult, one: TransferFigures) -> str:
     cells = " | ".join("-" if figure is None else f"{figure.mean:.4f}" for figure in figures)
     gap = "-"
     if one.adapted_less_single is not None:
-        low, high = one.adapted_less_single
+        low, high = (round(end, 4) + 0.0 for end in one.adapted_less_single)  # 0 has no sign
         gap = f"[{low:+.4f}, {high:+.4f}]"
     return f"| {result.task} | {one.target} | {cells} | {gap} |"
 

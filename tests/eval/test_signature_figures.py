@@ -193,6 +193,16 @@ def test_shipped_recipes_are_whole(load, name):
         load_values(FOLDER / f"{name}.yaml", ["unknown=1"], script.KEYS)
 
 
+def test_after_a_few_labels_no_detector_is_worse_than_the_single_score_beyond_chance(load):
+    results = load_signature_results(load("page").ROOT / "eval" / "results")
+    moved = [one for result in results if result.task[:4] == "mcq-" for one in result.transfer]
+    assert len(moved) == 24
+    assert all(one.adapted_less_single[1] > -1e-9 for one in moved)
+    below = sum(one.tuned_less_single[1] < 0 for one in moved)
+    above = sum(one.tuned_less_single[0] > 0 for one in moved)
+    assert f"in {below} of 24 pairs,\nand above in {above}." in load("page").PAGE.read_text()
+
+
 def test_the_page_shows_the_committed_figures(load):
     page = load("page")
     results = load_signature_results(page.ROOT / "eval" / "results")
