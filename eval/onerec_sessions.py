@@ -16,16 +16,27 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import yaml
 from record import committed_state
-from session_judging import TRUE, Curve, Judge, PerUser, Values, judged_lists
+from session_judging import (
+    TRUE,
+    Asked,
+    Curves,
+    Judge,
+    JudgedRun,
+    PerUser,
+    Values,
+    judged_lists,
+    model_of,
+    truth_of,
+)
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError, ConfigError, LlmrecError
+from llmrec.errors import ArtifactError, LlmrecError
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.session_results import (
     SESSIONS,
@@ -39,12 +50,12 @@ from llmrec.evaluation.tasks import Task, load_task
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.sources import vectors_of
 from llmrec.runs.aligning import align, alignment_of, work_folder
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import train
 from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
-from llmrec.runs.session_truth import SessionTruth
 from llmrec.storage import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -53,9 +64,6 @@ METRIC = "ndcg@10"
 SFT, IPA, BEST = "supervised", "aligned", "best sessions (the truth's own search)"
 
 SECOND_SEED = 1000
-
-Asked = Literal["valid", "test"]
-Curves = dict[str, Curve]  # of every system
 
 
 @dataclass(frozen=True)
@@ -164,41 +172,54 @@ def take_over_reward_model(source: Path, target: Path) -> None:
 
 
 def judged_run(
-    plan: Plan,
-    place: Place,
-    variant: str | None,
-    seed: int,
-    split: Split,
-    task: Task,
-    part: Asked,
-) -> tuple[PerUser, Curves]:
-    """Figures per user of the lists before and after alignment, and the curves over N."""
-    truth = SessionTruth.of(split, part)
-    if truth is None:
-        raise ConfigError(f"{task.dataset} is not simulated: what sessions are worth is unknown.")
-    before, after = (model_of(path) for path in (place.sft(seed), place.aligned(variant, seed)))
-    reward = after.reward_model
+    plan: Plan, place: Place, seed: int, split: Split, task: Task, part: Asked
+) -> JudgedRun:
+    """The lists of a seed before and after alignment; judged once and kept with the runs."""
+    before, after = (model_of(path) for path in (place.sft(seed), place.aligned(None, seed)))
+    reward, second = after.reward_model, second_judge(plan, place, split)
     assert reward is not None
-    second = second_judge(plan, place, split)
-    judge = Judge(truth, {"model_reward": reward, "second_judge": second})
+    judges = {"model_reward": reward, "second_judge": second}
+    networks = (before.generator, after.generator, reward, second)
+    about = {
+        "split": split.hash,
+        "weights": [weights_version(network) for network in networks],
+        "lists": [plan.best_of, *plan.curve],
+    }
+    kept = place.folder / "judged" / f"seed-{seed}-{part}.json"
+    found = JudgedRun.load(kept, about)
+    if found is not None:
+        return found
+    started, judge = time.perf_counter(), Judge(truth_of(split, task, part), judges)
     pool = alignment_of(after).compose_from
-    found: PerUser = {}
+    users: PerUser = {}
     curves: Curves = {}
     for name, model in ((SFT, before), (IPA, after)):
         figures, curves[name] = judged_lists(judge, model, reward, plan.best_of, plan.curve, pool)
-        found |= {f"{name}{suffix}": values for suffix, values in figures.items()}
-        evaluated = evaluate(model, split, task, part, model="onerec").per_user
-        found[name][METRIC] = evaluated[METRIC].to_numpy().astype(np.float64)
+        users |= {f"{name}{suffix}": values for suffix, values in figures.items()}
+        users[name][METRIC] = metric_of(model, split, task, part)
     m = after.config.generator.session
-    found[BEST] = judge.figures(truth.best(m)[0], after)
-    return found, curves
+    users[BEST] = judge.figures(judge.truth.best(m)[0], after)
+    found = JudgedRun(users, curves, time.perf_counter() - started)
+    found.save(kept, about)
+    return found
 
 
-def model_of(path: Path) -> OneRec:
-    """The model of a run."""
-    model: Any = RunDirectory(path).model()
-    assert isinstance(model, OneRec)
-    return model
+def judged_variant(
+    plan: Plan, place: Place, variant: str, split: Split, task: Task
+) -> dict[str, Values]:
+    """Figures per validation user of a variant's most probable lists."""
+    model = model_of(place.aligned(variant, plan.seeds[0]))
+    assert model.reward_model is not None
+    judges = {"model_reward": model.reward_model, "second_judge": second_judge(plan, place, split)}
+    judge = Judge(truth_of(split, task, "valid"), judges)
+    lists, _ = model.session_codes(judge.truth.histories, best_of=1)
+    return {**judge.figures(lists, model), METRIC: metric_of(model, split, task, "valid")}
+
+
+def metric_of(model: OneRec, split: Split, task: Task, part: Asked) -> Values:
+    """The metric of next items, per user."""
+    found = evaluate(model, split, task, part, model="onerec").per_user[METRIC]
+    return found.to_numpy().astype(np.float64)
 
 
 def second_judge(plan: Plan, place: Place, split: Split) -> RewardModel:
@@ -230,20 +251,20 @@ def record(
     plan: Plan, place: Place, task: Task, split: Split, commit: str, results: Path
 ) -> SessionResult:
     """Judge all seeds on test users, and variants on validation users."""
-    started, runs = time.perf_counter(), runs_of(plan, place)
+    runs = runs_of(plan, place)
     parts: tuple[Asked, ...] = ("valid", "test")
     judged = {
-        part: [judged_run(plan, place, None, seed, split, task, part) for seed in plan.seeds]
+        part: [judged_run(plan, place, seed, split, task, part) for seed in plan.seeds]
         for part in parts
     }
-    valid, test = ([found for found, _ in judged[part]] for part in parts)
+    valid, test = ([found.per_user for found in judged[part]] for part in parts)
     ablations = {
-        variant: judged_run(plan, place, variant, plan.seeds[0], split, task, "valid")[0][IPA]
+        variant: judged_variant(plan, place, variant, split, task)
         for variant in plan.variants
         if (place.aligned(variant, plan.seeds[0]) / MARKER).is_file()
     }
     supervised = [RunDirectory(place.sft(seed)) for seed in plan.seeds]
-    seconds = time.perf_counter() - started
+    seconds = sum(found.seconds for part in parts for found in judged[part])
     seconds += sum(sum(run.info["seconds"].values()) for run in [*runs, *supervised])
     looked = sum(looks(results, name) for name in (plan.name, *plan.earlier))
     before, after, best = (_users(test, name, TRUE) for name in (SFT, IPA, BEST))
@@ -262,7 +283,7 @@ def record(
         closed=share_of(gained, np.mean(best, axis=0) - np.mean(before, axis=0)),
         gain=share_of(gained, np.mean(before, axis=0)),
         ndcg_difference=difference(_users(test, IPA, METRIC), _users(test, SFT, METRIC)),
-        best_of=_mean_curves([curves for _, curves in judged["test"]]),
+        best_of=_mean_curves([found.curves for found in judged["test"]]),
         ablations={
             name: {figure: figure_of([values]) for figure, values in figures.items()}
             for name, figures in ablations.items()

@@ -1,28 +1,77 @@
 """The lists of one model under everyone who has a say about them, for ``onerec_sessions.py``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from llmrec.data.splits import Split
+from llmrec.errors import ConfigError
+from llmrec.evaluation.tasks import Task
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.composing import composed_lists
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
 from llmrec.recommenders.onerec.alignment.watching import legal_lists
+from llmrec.runs.directory import RunDirectory
 from llmrec.runs.session_truth import SessionTruth
+from llmrec.storage import read_json, write_json
 
 TRUE = "true_reward"
 CURVE = (TRUE, "model_reward", "second_judge", "diversity")
 POSSIBLE, AGREEMENT = "possible", "rank_correlation"
 
+Asked = Literal["valid", "test"]
 Values = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 PerUser = dict[str, dict[str, Values]]  # system -> figure -> [users]
 Curve = dict[int, dict[str, float]]  # number of lists -> figure
+Curves = dict[str, Curve]  # of every system
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """What judging one aligned run and the one it started from came to.
+
+    Attributes:
+        per_user: Figures per user of all systems.
+        curves: Means by number of lists.
+        seconds: Time it took.
+    """
+
+    per_user: PerUser
+    curves: Curves
+    seconds: float
+
+    def save(self, path: Path, about: Mapping[str, Any]) -> None:
+        """Keep it, so that recording that was killed goes on; ``about`` says of what it is."""
+        users = {
+            system: {name: values.tolist() for name, values in figures.items()}
+            for system, figures in self.per_user.items()
+        }
+        told = {"about": about, "per_user": users, "curves": self.curves, "seconds": self.seconds}
+        write_json(path, told)
+
+    @classmethod
+    def load(cls, path: Path, about: Mapping[str, Any]) -> "JudgedRun | None":
+        """Read what :meth:`save` wrote; None where there is nothing, or it is of something else."""
+        told = read_json(path) if path.is_file() else {"about": None}
+        if told["about"] != about:
+            return None
+        users = {
+            system: {name: np.array(values) for name, values in figures.items()}
+            for system, figures in told["per_user"].items()
+        }
+        curves = {
+            system: {int(number): figures for number, figures in curve.items()}
+            for system, curve in told["curves"].items()
+        }
+        return cls(users, curves, told["seconds"])
 
 
 @dataclass(frozen=True)
@@ -113,3 +162,22 @@ def next_items(model: OneRec, truth: SessionTruth, m: int) -> Codes:
     frame = model.recommend(truth.histories, k=m)
     codes = model.vocabulary.encode(frame["item_id"])
     return np.asarray(codes, dtype=np.int32).reshape(len(truth.histories), m)
+
+
+def model_of(path: Path) -> OneRec:
+    """The model of a run."""
+    model: Any = RunDirectory(path).model()
+    assert isinstance(model, OneRec)
+    return model
+
+
+def truth_of(split: Split, task: Task, part: Asked) -> SessionTruth:
+    """What sessions are truly worth.
+
+    Raises:
+        ConfigError: The task is not of a simulation.
+    """
+    truth = SessionTruth.of(split, part)
+    if truth is None:
+        raise ConfigError(f"{task.dataset} is not simulated: what sessions are worth is unknown.")
+    return truth

@@ -55,7 +55,9 @@ class SessionResult(Strict):
         closed: Share of the way from supervised training to the best sessions, on test users.
         gain: Relative gain in true reward over supervised training, on test users.
         ndcg_difference: ndcg@10 of the aligned next-item lists minus that before, on test users.
-        best_of: Number of lists judged to true and model reward of the one chosen, test users.
+        best_of: By system and number of lists, the figures of the one that the reward model
+            chooses on test users; ``possible`` is the true reward of the truly best of them, and
+            ``rank_correlation`` Spearman's between reward and truth over the lists of a user.
         ablations: Variant to its figures on validation users, first seed only.
         recipe: Recipe file, relative to the project.
         commit: The commit whose code and recipe gave the figures.
@@ -149,6 +151,32 @@ def session_table(result: SessionResult) -> str:
     for system, figures in result.systems.items():
         cells = [_cell(figures, name) for name in FIGURES]
         lines.append(f"| {system} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def curve_table(result: SessionResult) -> str:
+    """A Markdown table, one row per number of lists that the reward model chooses among."""
+    names = list(dict.fromkeys(name for by in result.best_of.values() for name in by[max(by)]))
+    lines = [
+        f"| system | lists | {' | '.join(name.replace('_', ' ') for name in names)} |",
+        f"|---|---|{'---|' * len(names)}",
+    ]
+    for system, curve in result.best_of.items():
+        for number, figures in sorted(curve.items()):
+            cells = [f"{figures[name]:.2f}" if name in figures else "-" for name in names]
+            lines.append(f"| {system} | {number} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def variant_table(result: SessionResult) -> str:
+    """A Markdown table, one row per variant, on validation users."""
+    names = [name for name in FIGURES if name != "legality"]
+    lines = [
+        f"| variant | {' | '.join(name.replace('_', ' ') for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    for variant, figures in result.ablations.items():
+        lines.append(f"| {variant} | {' | '.join(_cell(figures, name) for name in names)} |")
     return "\n".join(lines)
 
 

@@ -81,6 +81,20 @@ def test_rank_correlations_against_scipy():
     assert np.isnan(session_judging.rank_correlations([[1, 1, 1]], [[1, 2, 3]])).all()
 
 
+def test_what_was_judged_is_kept_to_the_bit(tmp_path):
+    users = {"aligned": {"true_reward": np.random.default_rng(0).normal(size=5)}}
+    judged = session_judging.JudgedRun(users, {"aligned": {8: {"true_reward": 1.5}}}, 2.0)
+    file = tmp_path / "judged.json"
+    assert session_judging.JudgedRun.load(file, {"weights": "a"}) is None
+    judged.save(file, {"weights": "a"})
+    found = session_judging.JudgedRun.load(file, {"weights": "a"})
+    np.testing.assert_array_equal(
+        found.per_user["aligned"]["true_reward"], users["aligned"]["true_reward"]
+    )
+    assert (found.curves, found.seconds) == (judged.curves, 2.0)
+    assert session_judging.JudgedRun.load(file, {"weights": "b"}) is None
+
+
 def test_looks_at_the_same_users_are_counted(tmp_path):
     (tmp_path / "sessions").mkdir()
     (tmp_path / "sessions" / "paper.json").write_text('{"test_runs": 3}')
@@ -128,6 +142,7 @@ def test_tiny_runs_become_a_result(tmp_path):
     assert result.closed.mean == pytest.approx((after - before) / (best - before))
     assert list(result.ablations) == ["random pairs"]  # the other was not trained
     assert result.test_runs == 1
+    assert onerec_sessions.record(plan, place, task, split, "abc", tmp_path) == result  # as kept
 
     recipe_file.write_text(recipe_file.read_text().replace("beam: 12", "beam: 13"))
     with pytest.raises(ArtifactError, match="was made by another recipe or seed"):

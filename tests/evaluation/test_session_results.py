@@ -10,11 +10,13 @@ from llmrec.evaluation.results import load_results
 from llmrec.evaluation.session_results import (
     FIGURES,
     SessionResult,
+    curve_table,
     difference,
     figure_of,
     load_session_results,
     session_table,
     share_of,
+    variant_table,
     write_session_result,
 )
 
@@ -91,6 +93,15 @@ def test_the_table_has_a_row_per_system():
     assert len(lines) == 6
     assert lines[-1].startswith(f"| aligned | {np.mean(AFTER):.2f} | - |")
     assert lines[-2].count(" - ") == len(FIGURES) - 1
+
+
+def test_the_tables_of_list_numbers_and_variants():
+    curve = {16: {"true_reward": 9.5, "rank_correlation": 0.25}, 1: {"true_reward": 9.0}}
+    lines = curve_table(result(best_of={"aligned": curve})).splitlines()
+    assert lines[0] == "| system | lists | true reward | rank correlation |"
+    assert lines[2:] == ["| aligned | 1 | 9.00 | - |", "| aligned | 16 | 9.50 | 0.25 |"]
+    *_, row = variant_table(result()).splitlines()
+    assert row == f"| random pairs | {np.mean(BEFORE[0]):.2f} | - | - | - | - |"
 
 
 def test_figures_that_do_not_fit_are_refused():
