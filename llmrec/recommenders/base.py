@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories, Origin
@@ -29,12 +29,13 @@ from llmrec.errors import (
     DataError,
     ProtocolError,
     UnknownIdError,
-    nearest_name,
     shorten,
 )
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders import artifacts
 from llmrec.recommenders.candidates import candidate_codes, chosen_items, recommendation_frame
+from llmrec.recommenders.known_users import histories_of
+from llmrec.recommenders.settings import settings_from
 
 if TYPE_CHECKING:
     from llmrec.contracts import Candidates, OnUnknown, Users
@@ -66,7 +67,8 @@ class BaseRecommender(ABC, Generic[ConfigT]):
     def __init__(self, config: ConfigT | None = None, **options: Any) -> None:
         if config is not None and options:
             raise ConfigError(f"{self.name}: give either a config or keyword options, not both.")
-        self.config: ConfigT = config if config is not None else self._make_config(options)
+        made = settings_from(self.name, self.config_class, options) if config is None else config
+        self.config: ConfigT = made
         self.titles: pl.Series | None = None
         self.details: dict[str, Any] = {}
         self._vocabulary: Vocabulary | None = None
@@ -333,35 +335,11 @@ class BaseRecommender(ABC, Generic[ConfigT]):
 
     def _histories_of(self, users: Users, on_unknown: OnUnknown) -> Histories:
         self._require_fitted()
-        found = users if isinstance(users, Histories) else self._lookup(users, on_unknown)
+        found = histories_of(self._known, users, on_unknown)
         if on_unknown == "skip" and not self.scores_empty_histories:
             found = found.take(np.flatnonzero(found.lengths))
         return self._checked(found)
 
-    def _lookup(self, users: Any, on_unknown: OnUnknown) -> Histories:
-        if self._known is None:
-            raise UnknownIdError(
-                "this model was saved without its users' histories; pass Histories instead of ids."
-            )
-        if isinstance(users, str | int):
-            users = [users]
-        known = Vocabulary(self._known.user_ids, "user")
-        codes = known.encode(users, on_unknown="error" if on_unknown == "error" else "zero")
-        return self._known.take(codes[codes > 0].astype(np.int64) - 1)
-
     def _require_fitted(self) -> None:
         if not self.is_fitted:
             raise ArtifactError(f"this {self.name} model is not fitted; call fit first.")
-
-    @classmethod
-    def _make_config(cls, options: Mapping[str, Any]) -> Any:
-        fields = cls.config_class.model_fields
-        for key in options:
-            if key not in fields:
-                raise ConfigError(f"{cls.name}: unknown option {key!r}{nearest_name(key, fields)}.")
-        try:
-            return cls.config_class(**options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "config"
-            raise ConfigError(f"{cls.name}: {where}: {first['msg']}.") from None
