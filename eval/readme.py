@@ -15,6 +15,12 @@ from tables import OVERVIEW, benchmark_table, is_of_others, overview, tiny_lm_ta
 
 from llmrec.evaluation.ablation import ablation_table, load_ablations
 from llmrec.evaluation.results import Result, load_benchmarks, load_results, results_table
+from llmrec.evaluation.session_results import (
+    curve_table,
+    load_session_results,
+    session_table,
+    variant_table,
+)
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
@@ -29,6 +35,7 @@ PAGES = (
     "docs/language_models.md",
     "docs/risk_decisions.md",
     "docs/batch_inference.md",
+    "docs/onerec.md",
 )
 RANKER_TASKS = ("ml-latest-small", "ml-1m-collm")
 INFERENCE = ("hf_", "vllm_", "gpu_", "signature_bytes", "cache_hit")
@@ -87,6 +94,10 @@ def with_tables(text: str) -> str:
         tables["conformal-below"] = decision_tables.below_table(conformal)
         tables["conformal-starts"] = decision_tables.starts_table(decision_tables.load_starts())
         tables["drift-alarm"] = decision_tables.drift_table(decision_tables.load_drift())
+    for each in load_session_results(RESULTS):
+        tables[f"sessions-{each.name}"] = session_table(each)
+        tables[f"sessions-{each.name}-lists"] = curve_table(each)
+        tables[f"sessions-{each.name}-variants"] = variant_table(each)
     for name, table in tables.items():
         if f"<!-- {name}:begin -->" in text:
             text = replace(text, name, table)
