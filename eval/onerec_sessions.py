@@ -29,6 +29,7 @@ from session_judging import (
     JudgedRun,
     PerUser,
     Values,
+    control_figures,
     judged_lists,
     model_of,
     truth_of,
@@ -62,7 +63,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
 METRIC = "ndcg@10"
 SFT, IPA, BEST = "supervised", "aligned", "best sessions (the truth's own search)"
-
+SAME = "the items most valued in training, the same for everybody"
 SECOND_SEED = 1000
 
 
@@ -182,7 +183,7 @@ def judged_run(
     networks = (before.generator, after.generator, reward, second)
     about = {
         "split": split.hash,
-        "weights": [weights_version(network) for network in networks],
+        "weights": list(map(weights_version, networks)),
         "lists": [plan.best_of, *plan.curve],
     }
     kept = place.folder / "judged" / f"seed-{seed}-{part}.json"
@@ -197,8 +198,7 @@ def judged_run(
         figures, curves[name] = judged_lists(judge, model, reward, plan.best_of, plan.curve, pool)
         users |= {f"{name}{suffix}": values for suffix, values in figures.items()}
         users[name][METRIC] = metric_of(model, split, task, part)
-    m = after.config.generator.session
-    users[BEST] = judge.figures(judge.truth.best(m)[0], after)
+    users[BEST] = judge.figures(judge.truth.best(after.config.generator.session)[0], after)
     found = JudgedRun(users, curves, time.perf_counter() - started)
     found.save(kept, about)
     return found
@@ -212,7 +212,7 @@ def judged_variant(
     assert model.reward_model is not None
     judges = {"model_reward": model.reward_model, "second_judge": second_judge(plan, place, split)}
     judge = Judge(truth_of(split, task, "valid"), judges)
-    lists, _ = model.session_codes(judge.truth.histories, best_of=1)
+    lists = model.session_codes(judge.truth.histories, best_of=1)[0]
     return {**judge.figures(lists, model), METRIC: metric_of(model, split, task, "valid")}
 
 
@@ -257,6 +257,11 @@ def record(
         part: [judged_run(plan, place, seed, split, task, part) for seed in plan.seeds]
         for part in parts
     }
+    model = model_of(place.aligned(None, plan.seeds[0]))
+    for part in parts:
+        control = control_figures(truth_of(split, task, part), split, model)
+        for found in judged[part]:
+            found.per_user[SAME] = control
     valid, test = ([found.per_user for found in judged[part]] for part in parts)
     ablations = {
         variant: judged_variant(plan, place, variant, split, task)
@@ -266,7 +271,7 @@ def record(
     supervised = [RunDirectory(place.sft(seed)) for seed in plan.seeds]
     seconds = sum(found.seconds for part in parts for found in judged[part])
     seconds += sum(sum(run.info["seconds"].values()) for run in [*runs, *supervised])
-    looked = sum(looks(results, name) for name in (plan.name, *plan.earlier))
+    looked = looks(results, plan.name) or sum(looks(results, name) for name in plan.earlier)
     before, after, best = (_users(test, name, TRUE) for name in (SFT, IPA, BEST))
     gained = np.mean(after, axis=0) - np.mean(before, axis=0)
     return SessionResult(

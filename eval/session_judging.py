@@ -9,21 +9,27 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from llmrec.data.histories import Histories
 from llmrec.data.splits import Split
 from llmrec.errors import ConfigError
 from llmrec.evaluation.tasks import Task
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.composing import composed_lists
+from llmrec.recommenders.onerec.alignment.config import RewardSettings
+from llmrec.recommenders.onerec.alignment.feedback import session_labels, single_items
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
 from llmrec.recommenders.onerec.alignment.watching import legal_lists
+from llmrec.recommenders.onerec.generator.sessions import session_spans
+from llmrec.runs.aligning import alignment_of
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.session_truth import SessionTruth
 from llmrec.storage import read_json, write_json
 
 TRUE = "true_reward"
 CURVE = (TRUE, "model_reward", "second_judge", "diversity")
+_AVERAGE_EVENTS = 5.0
 POSSIBLE, AGREEMENT = "possible", "rank_correlation"
 
 Asked = Literal["valid", "test"]
@@ -135,6 +141,32 @@ def judged_lists(
             agreed = rank_correlations(rewards[:, :n], true[:, :n])
             figures[AGREEMENT] = round(float(np.nanmean(agreed)), 4)
     return found, curves
+
+
+def control_figures(truth: SessionTruth, split: Split, model: OneRec) -> dict[str, Values]:
+    """Truth about lists of :func:`most_valued`, for the feedback that a model was aligned with."""
+    m = model.config.generator.session
+    lists = most_valued(split, alignment_of(model).reward, truth.histories, m)
+    legal = legal_lists(lists, truth.histories, model.trie).astype(np.float64)
+    return {TRUE: truth.values(lists), "diversity": truth.diversity(lists), "legality": legal}
+
+
+def most_valued(split: Split, settings: RewardSettings, histories: Histories, m: int) -> Codes:
+    """``[users, m]``: a control that knows no user, the items valued most by all who had them.
+
+    The worth of an event is the weighted sum of its towers' labels over their means; an item's is
+    the mean of its training events and of five average ones. Each user gets the first unseen ones.
+    """
+    train = split.train_histories()
+    events = single_items(session_spans(train, settings.sessions, settings.most))
+    labels = session_labels(split, events, settings.towers).astype(np.float64)
+    worth = labels / labels.mean(0) @ np.array(settings.weights or (1.0,) * labels.shape[1])
+    items, size = train.items[events.start], len(train.vocabulary) + 1
+    counts, sums = np.bincount(items, minlength=size), np.bincount(items, worth, minlength=size)
+    mean = (sums + _AVERAGE_EVENTS * worth.mean()) / (counts + _AVERAGE_EVENTS)
+    ordered = np.argsort(-mean[1:], kind="stable") + 1
+    lists = [ordered[~np.isin(ordered, histories[row])][:m] for row in range(len(histories))]
+    return np.array(lists, dtype=np.int32)
 
 
 def rank_correlations(one: npt.ArrayLike, other: npt.ArrayLike) -> Values:

@@ -8,10 +8,15 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
+from llmrec.data import leave_one_out
 from llmrec.data.named import load_dataset
+from llmrec.data.simulator import simulate
 from llmrec.errors import ArtifactError
 from llmrec.evaluation.tasks import load_task
+from llmrec.recommenders.onerec.alignment.config import RewardSettings
+from llmrec.recommenders.onerec.alignment.feedback import event_values
 from llmrec.recommenders.onerec.alignment.rollouts import Lists
+from llmrec.recommenders.onerec.generator.sessions import session_spans
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "eval"))
@@ -81,6 +86,25 @@ def test_rank_correlations_against_scipy():
     assert np.isnan(session_judging.rank_correlations([[1, 1, 1]], [[1, 2, 3]])).all()
 
 
+def test_the_items_valued_most_by_all_against_a_loop():
+    split = leave_one_out(simulate("simulate:tiny@1").dataset)
+    rule = {"name": "watch", "column": "dwell", "label": "amount"}
+    settings = RewardSettings(towers=[rule], most=5)
+    histories = split.cases("valid").histories.take(np.arange(6))
+    found = session_judging.most_valued(split, settings, histories, 3)
+    train, dwell = split.train_histories(), event_values(split, "dwell")
+    spans = session_spans(train, settings.sessions, 5)  # those that have a history
+    rows = [s + i for s, n in zip(spans.start, spans.length, strict=True) for i in range(n)]
+    mean = dwell[rows].mean()
+    by_item = {code: [mean] * 5 for code in range(1, len(train.vocabulary) + 1)}
+    for row in rows:
+        by_item[int(train.items[row])].append(dwell[row])
+    for user in range(6):
+        unseen = [code for code in by_item if code not in set(histories[user].tolist())]
+        expected = sorted(unseen, key=lambda code: -np.mean(by_item[code]))[:3]
+        assert found[user].tolist() == expected
+
+
 def test_what_was_judged_is_kept_to_the_bit(tmp_path):
     users = {"aligned": {"true_reward": np.random.default_rng(0).normal(size=5)}}
     judged = session_judging.JudgedRun(users, {"aligned": {8: {"true_reward": 1.5}}}, 2.0)
@@ -143,6 +167,7 @@ def test_tiny_runs_become_a_result(tmp_path):
     assert list(result.ablations) == ["random pairs"]  # the other was not trained
     assert result.test_runs == 1
     assert onerec_sessions.record(plan, place, task, split, "abc", tmp_path) == result  # as kept
+    assert result.systems[onerec_sessions.SAME]["true_reward"].mean < best
 
     recipe_file.write_text(recipe_file.read_text().replace("beam: 12", "beam: 13"))
     with pytest.raises(ArtifactError, match="was made by another recipe or seed"):
