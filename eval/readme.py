@@ -11,7 +11,14 @@ from pathlib import Path
 
 import decision_tables
 import yaml
-from tables import OVERVIEW, benchmark_table, is_of_others, overview, tiny_lm_table
+from tables import (
+    OVERVIEW,
+    benchmark_table,
+    is_of_others,
+    overview,
+    stream_table,
+    tiny_lm_table,
+)
 
 from llmrec.evaluation.ablation import ablation_table, load_ablations
 from llmrec.evaluation.results import Result, load_benchmarks, load_results, results_table
@@ -21,6 +28,7 @@ from llmrec.evaluation.session_results import (
     session_table,
     variant_table,
 )
+from llmrec.storage import read_json
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "eval" / "results"
@@ -36,6 +44,7 @@ PAGES = (
     "docs/risk_decisions.md",
     "docs/batch_inference.md",
     "docs/onerec.md",
+    "docs/reclora.md",
 )
 RANKER_TASKS = ("ml-latest-small", "ml-1m-collm")
 INFERENCE = ("hf_", "vllm_", "gpu_", "signature_bytes", "cache_hit")
@@ -98,6 +107,10 @@ def with_tables(text: str) -> str:
         tables[f"sessions-{each.name}"] = session_table(each)
         tables[f"sessions-{each.name}-lists"] = curve_table(each)
         tables[f"sessions-{each.name}-variants"] = variant_table(each)
+    for each in ablations:
+        tables[f"ablation-{each.name}"] = ablation_table(each)
+    for path in sorted((RESULTS / "streams").glob("*.json")):
+        tables[f"stream-{path.stem}"] = stream_table(read_json(path))
     for name, table in tables.items():
         if f"<!-- {name}:begin -->" in text:
             text = replace(text, name, table)

@@ -4,6 +4,7 @@ Nothing here rounds, chooses or repairs a figure beyond what a table shows of it
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llmrec.evaluation.results import Benchmark, Result
 
@@ -130,3 +131,28 @@ def duration(seconds: float) -> str:
             value = seconds / size
             return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     return "0 s" if not seconds else f"{seconds / 1e-9:.3g} ns"
+
+
+def stream_table(found: Mapping[str, Any]) -> str:
+    """One row per way of keeping up with a stream, as ``eval/lifelong.py`` writes them."""
+    slices = range(1, len(found["pairs"]) + 1)
+    heads = ["", *(f"auc, slice {number}" for number in slices), "mean", "less no update"]
+    heads += ["logloss", "less no update", "before the stream: auc, logloss", "seconds"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, way in found["ways"].items():
+        auc, loss = way["auc"], way["logloss"]
+        old = found["before_the_stream"].get(name)
+        cells = [name, *(f"{value:.4f}" for value in auc["by_slice"]), f"{auc['mean']:.4f}"]
+        cells += [_signed(auc["over_no_update"]), f"{loss['mean']:.4f}"]
+        cells += [_signed(loss["over_no_update"])]
+        cells += ["" if old is None else f"{old['auc']:.4f}, {old['logloss']:.4f}"]
+        lines.append(f"| {' | '.join(cells)} | {way['seconds']:.0f} |")
+    return "\n".join(lines)
+
+
+def _signed(difference: Mapping[str, Any]) -> str:
+    """``+0.0110 [+0.0043, +0.0186]``; nothing where there is no difference by definition."""
+    low, high = difference["ci95"]
+    if low == high == 0:
+        return ""
+    return f"{difference['mean']:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -22,7 +22,7 @@ from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import read_json, write_json
 
 BENCHMARKS = "benchmarks"
-_NOT_TASKS = (BENCHMARKS, "ablations", "signatures", "sessions")
+_NOT_TASKS = (BENCHMARKS, "ablations", "signatures", "sessions", "streams")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -106,3 +106,25 @@ class TestBenchmarks:
     def test_quality_in_equal_time(self):
         setting = {"ours_ndcg@10": 0.05, "peer_ndcg@10": 0.01}
         assert self.row(setting=setting).endswith("| at ndcg@10 0.0500 against 0.0100 |")
+
+
+def test_a_stream_is_a_row_for_every_way():
+    script = load_script("tables")
+    same = {"mean": 0.0, "ci95": [0.0, 0.0]}
+    other = {"mean": 0.01, "ci95": [-0.02, 0.04]}
+    still = {"by_slice": [0.5, 0.6], "mean": 0.55, "over_no_update": same}
+    moved = {"by_slice": [0.5, 0.62], "mean": 0.56, "over_no_update": other}
+    ways = {
+        "no update": {"auc": still, "logloss": still, "seconds": 0.0},
+        "refresh": {"auc": moved, "logloss": moved, "seconds": 7.4},
+    }
+    found = {
+        "pairs": [9, 9],
+        "ways": ways,
+        "before_the_stream": {"refresh": {"auc": 0.7, "logloss": 0.6}},
+    }
+    head, line, first, second = script.stream_table(found).splitlines()
+    assert head.count("|") == line.count("|") == first.count("|") == second.count("|")
+    assert first == "| no update | 0.5000 | 0.6000 | 0.5500 |  | 0.5500 |  |  | 0 |"
+    assert second.startswith("| refresh | 0.5000 | 0.6200 | 0.5600 | +0.0100 [-0.0200, +0.0400] |")
+    assert second.endswith("| 0.7000, 0.6000 | 7 |")
