@@ -144,7 +144,7 @@ def test_benchmarks_have_their_own_form(tmp_path):
 
 
 def test_everything_committed_has_the_form():
-    others = ("benchmarks", "ablations", "signatures", "sessions")
+    others = ("benchmarks", "ablations", "signatures", "sessions", "streams")
     files = {path for path in COMMITTED.glob("*/*.json") if path.parent.name not in others}
     results = load_results(COMMITTED)
     assert {COMMITTED / each.task / each.file_name for each in results} == files
