@@ -18,7 +18,6 @@ subjects, a split of each resample for both. Written to
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,11 +25,22 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from conformal_items import GRID, MEMBERS, RECIPE, ROOT, SHAPES, Cell, Shape, Values, cells
+from conformal_items import (
+    GRID,
+    MEMBERS,
+    RECIPE,
+    ROOT,
+    SHAPES,
+    Cell,
+    Shape,
+    Values,
+    cells,
+    data_home,
+)
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import LlmrecError
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.runs.environment import hardware
 from llmrec.signatures.decision.conformal import bound_errors
@@ -121,15 +131,13 @@ def main() -> None:
     parser.add_argument("--commit", help="of an exported tree that has no git")
     parser.add_argument("--risks", type=Path, help="folder to keep the risks of real items in")
     arguments = parser.parse_args()
-    home = os.environ.get("LLMREC_DATA_HOME")
-    if not home:
-        raise ConfigError("set LLMREC_DATA_HOME to the folder with mcq-logprobs/.")
+    home = data_home()
     files = RECIPE, Path(__file__), Path(__file__).with_name("conformal_items.py")
     commit = "a try"
     if not arguments.small:
         commit = committed_state(*files, exported_from=arguments.commit)
     rows = list(simulated(arguments.draws))
-    for cell in cells(Path(home), "held out", arguments.risks, arguments.small):
+    for cell in cells(home, "held out", arguments.risks, arguments.small):
         rows += real(cell, arguments.splits, arguments.n, arguments.resamples)
         print(f"{cell.name}: done", flush=True)
     found = ConformalFigures(

@@ -11,7 +11,6 @@ standard errors. Written to ``eval/results/signatures/decisions/starts.json``.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from conformal import ALPHAS, DELTA, OUTPUT, Truth, truth_of_items, truth_of_shape
-from conformal_items import RECIPE, SHAPES, Cell, Values, cells
+from conformal_items import RECIPE, SHAPES, Cell, Values, cells, data_home
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import LlmrecError
 from llmrec.runs.environment import hardware
 from llmrec.signatures.decision.selective import certify
 from llmrec.storage import write_json
@@ -90,15 +89,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT.with_name("starts.json"))
     parser.add_argument("--risks", type=Path, help="folder to keep the risks of real items in")
     arguments = parser.parse_args()
-    home = os.environ.get("LLMREC_DATA_HOME")
-    if not home:
-        raise ConfigError("set LLMREC_DATA_HOME to the folder with mcq-logprobs/.")
+    home = data_home()
     commit = "a try"
     if not arguments.small:
         commit = committed_state(RECIPE, Path(__file__))
     drawn = list(simulated(arguments.draws))
     found = []
-    for cell in cells(Path(home), "learnt", arguments.risks, arguments.small):
+    for cell in cells(home, "learnt", arguments.risks, arguments.small):
         found.append(judged(cell, arguments.splits, arguments.n))
         print(f"{cell.name}: done", flush=True)
     rows = [_row(starts, alpha, drawn, found) for starts in RULES for alpha in ALPHAS]

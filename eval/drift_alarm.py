@@ -10,7 +10,6 @@ Changes of the fingerprint, which always alarm, are not counted. Written to
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,11 +18,11 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from conformal_items import MODELS, MODES
+from conformal_items import MODELS, MODES, data_home
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import LlmrecError
 from llmrec.inference.signature import SignatureRecord, tail_logmass
 from llmrec.runs.environment import hardware
 from llmrec.signatures.drift import DriftReference
@@ -83,12 +82,10 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="one cell, for a try")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
-    home = os.environ.get("LLMREC_DATA_HOME")
-    if not home:
-        raise ConfigError("set LLMREC_DATA_HOME to the folder with mcq-logprobs/.")
+    home = data_home()
     commit = "a try" if arguments.small else committed_state(Path(__file__))
     rows = list(simulated(arguments.checks, arguments.n))
-    rows += real(Path(home), arguments.checks, arguments.n, arguments.small)
+    rows += real(home, arguments.checks, arguments.n, arguments.small)
     found = DriftFigures(
         figure="drift", reference=REFERENCE, rows=rows, commit=commit, hardware=hardware()
     )

@@ -40,7 +40,7 @@ from llmrec.evaluation.judged_pairs import metric_draws
 from llmrec.evaluation.tasks import load_task
 from llmrec.recommenders.reclora import RecLoRA
 from llmrec.recommenders.reclora.lifelong import ExpertUpdate, update_experts
-from llmrec.recommenders.reclora.rows import JudgedRows, answered_events, rows_of_events
+from llmrec.recommenders.reclora.rows import JudgedRows, answered_events, at_most, rows_of_events
 from llmrec.runs.environment import hardware
 from llmrec.runs.recipe import Recipe, load_recipe
 from llmrec.storage import write_json
@@ -74,7 +74,7 @@ class StreamPlan(BaseModel):
 
 
 class Stream:
-    """A data set cut at moments: what came before one, and what is judged in a slice."""
+    """A data set cut at moments, and what is judged in every slice."""
 
     def __init__(self, dataset: Dataset, plan: StreamPlan, liked_above: float) -> None:
         self.histories, self._liked_above = dataset.histories, liked_above
@@ -91,20 +91,10 @@ class Stream:
         since = int(np.quantile(times, max(0.0, plan.first - width)))
         self.old = self._rows(since, self.moments[0], plan.pairs)
 
-    def before(self, moment: int) -> Histories:
-        """Histories of the events before a moment; users without any are left out."""
-        times, offsets = self.histories.times, self.histories.offsets
-        assert times is not None
-        counts = np.diff(np.append(0, np.cumsum(times < moment))[offsets])
-        rows = np.flatnonzero(counts)
-        return self.histories.prefixes(rows, counts[rows])
-
     def _rows(self, begin: int, end: int, most: int) -> JudgedRows:
         events = answered_events(self.histories, begin, end, self._liked_above)
         rng = np.random.default_rng(begin)
-        if events.size > most:
-            events = np.sort(rng.choice(events, most, replace=False))
-        return rows_of_events(self.histories, events, 1, self._liked_above, rng)
+        return rows_of_events(self.histories, at_most(events, most, rng), 1, self._liked_above, rng)
 
 
 def main() -> None:
@@ -162,10 +152,10 @@ class Seed:
         stream, first = self._stream, self._first
         updates = {PULLED: update, PLAIN: update.model_copy(update={"mu": 0.0, "replay": 0.0})}
         updated = {name: copy_of(first) for name in updates}
-        begun = stream.before(stream.moments[0])
+        begun = stream.histories.before(stream.moments[0])
         newest = first
         for number, moment in enumerate(stream.moments):
-            now = stream.before(moment)
+            now = stream.histories.before(moment)
             if number:
                 for name, model in updated.items():
                     with self._timed(name):
@@ -184,7 +174,7 @@ class Seed:
     def _trained(self, moment: int) -> RecLoRA:
         with tempfile.TemporaryDirectory() as folder:
             model: Any = self._recipe.make_model(self._seed, Path(folder), False)
-            model.use_catalog(self._dataset.catalog).fit(self._stream.before(moment))
+            model.use_catalog(self._dataset.catalog).fit(self._stream.histories.before(moment))
         assert isinstance(model, RecLoRA)
         return model
 
@@ -211,14 +201,15 @@ def judge(model: RecLoRA, rows: JudgedRows, gates_of: Histories) -> Float:
         gates_of: What gates read; those who are not in it get the mean gate.
     """
     ranker = model.ranker
-    pairs = ranker.prepare(rows.histories.with_vocabulary(model.vocabulary), rows.items)
+    asked = rows.histories.with_vocabulary(model.vocabulary)
     place = {user: row for row, user in enumerate(gates_of.user_ids.to_list())}
     found = np.array([place.get(user, -1) for user in rows.histories.user_ids.to_list()])
     known = model.gate_inputs(gates_of)
     inputs = np.where(found[:, None] >= 0, known[np.maximum(found, 0)], 0).astype(np.float32)
     lengths = np.where(found >= 0, gates_of.lengths[np.maximum(found, 0)], 0)
     weights = ranker.weights(inputs, lengths)
-    odds = ranker.judge.pairs(pairs.beginnings, pairs.items, weights)
+    beginnings = ranker.questions.beginnings(asked, rows.items)
+    odds = ranker.judge.pairs(beginnings, rows.items, weights)
     return 1 / (1 + np.exp(-odds.astype(np.float64)))
 
 

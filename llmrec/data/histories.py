@@ -143,6 +143,22 @@ class Histories:
             raise DataError("a prefix cannot be longer than its history.")
         return self._spans(self.user_ids.gather(rows), self.offsets[rows], lengths)
 
+    def before(self, moment: int) -> "Histories":
+        """The events before a moment; rows without one are left out.
+
+        Args:
+            moment: Unix seconds.
+
+        Raises:
+            DataError: There is no clock.
+        """
+        if self.times is None:
+            raise DataError("histories without a clock cannot be cut at a moment.")
+        early = np.append(0, np.cumsum(self.times < moment))
+        lengths = np.diff(early[self.offsets])
+        rows = np.flatnonzero(lengths)
+        return self.prefixes(rows, lengths[rows])
+
     def with_vocabulary(self, vocabulary: Vocabulary) -> "Histories":
         """The same events in the codes of another vocabulary.
 

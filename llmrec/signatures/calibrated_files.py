@@ -7,22 +7,24 @@ the calibration sample, and nothing that the records say. Loading runs no code f
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import llmrec
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ConfigError
 from llmrec.signatures.decision.calibration import Calibration
 from llmrec.signatures.decision.selective import SelectiveAnswering
 from llmrec.signatures.decision.thresholds import Threshold
 from llmrec.signatures.drift import DriftReference
 from llmrec.signatures.los_net.origins import Origin
-from llmrec.storage import atomic_directory, file_sha256, read_json
+from llmrec.signatures.manifests import checked_manifest, hashes_of
+from llmrec.storage import atomic_directory
 
 if TYPE_CHECKING:
     from llmrec.signatures.calibrated import CalibratedDetector
 
 MANIFEST, SAMPLE, SCORER = "detector.json", "calibration.safetensors", "scorer"
 _FORMAT = 1
+_REQUIRED = {"calibration", "threshold", "promise", "origins", "reference", "card"}
 
 _Detector = TypeVar("_Detector", bound="CalibratedDetector")
 
@@ -46,7 +48,6 @@ def save(detector: "CalibratedDetector", directory: str | Path) -> None:
         save_scorer(folder / SCORER)
         arrays = {"scores": sample.scores, "labels": sample.labels, "groups": sample.groups}
         save_file(arrays, folder / SAMPLE)
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         manifest = {
             "format": _FORMAT,
             "model": "calibrated_detector",
@@ -57,7 +58,7 @@ def save(detector: "CalibratedDetector", directory: str | Path) -> None:
             "origins": [origin.to_json() for origin in detector.origins],
             "reference": reference.to_json(),
             "card": detector.card,
-            "sha256": {str(path.relative_to(folder)): file_sha256(path) for path in files},
+            "sha256": hashes_of(folder),
         }
         text = json.dumps(manifest, indent=2, allow_nan=False)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -75,7 +76,10 @@ def load(kind: type[_Detector], name: str | Path) -> _Detector:
     from llmrec.signatures.detectors import load_detector
 
     folder = Path(name)
-    manifest = _checked_manifest(folder)
+    absent = "is no detector ready for use ('llmrec signatures train' makes one)"
+    manifest = checked_manifest(
+        folder / MANIFEST, "calibrated_detector", _FORMAT, _REQUIRED, "a detector", absent
+    )
     detector = kind(load_detector(folder / SCORER))
     detector.calibration = Calibration.from_json(manifest["calibration"])
     detector.reference = DriftReference.from_json(manifest["reference"])
@@ -87,31 +91,3 @@ def load(kind: type[_Detector], name: str | Path) -> _Detector:
     if manifest["promise"] is not None:
         detector.promise = SelectiveAnswering.from_json(manifest["promise"])
     return detector
-
-
-def _checked_manifest(folder: Path) -> dict[str, Any]:
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(
-            f"{folder} is no detector ready for use: it has no {MANIFEST}; 'llmrec signatures "
-            "train' makes one."
-        )
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("model") != "calibrated_detector":
-        raise ArtifactError(f"{folder / MANIFEST} does not describe a detector.")
-    if manifest.get("format") != _FORMAT:
-        raise ArtifactError(
-            f"{folder}: format {manifest.get('format')} is not {_FORMAT}; it was written by llmrec "
-            f"{manifest.get('llmrec')}."
-        )
-    needed = {"calibration", "threshold", "promise", "origins", "reference", "card", "sha256"}
-    missing = sorted(needed - manifest.keys())
-    if missing:
-        raise ArtifactError(f"{folder / MANIFEST} is incomplete: {', '.join(missing)}.")
-    for name, expected in manifest["sha256"].items():
-        file = folder / name
-        inside = folder.resolve() in file.resolve().parents
-        if not inside or not file.is_file() or file_sha256(file) != expected:
-            raise ArtifactError(
-                f"{file} is missing or does not match its hash in {MANIFEST}; it was changed."
-            )
-    return manifest

@@ -55,6 +55,27 @@ def test_take_last_block_and_prefixes_equal_list_slicing(events, data):
     assert block.times.tolist() == [t for own in times[start : start + 2] for t in own]
 
 
+@given(event_lists(), st.data())
+def test_before_a_moment_are_the_events_with_an_earlier_time(events, data):
+    histories = dataset_of(events).histories
+    moments = [*histories.times.tolist(), 0, int(histories.times.max()) + 1]
+    moment = data.draw(st.sampled_from(moments))
+    expected = {}
+    for row, user in enumerate(histories.user_ids.to_list()):
+        own = slice(*histories.offsets[row : row + 2])
+        pairs = zip(histories.items[own].tolist(), histories.times[own].tolist(), strict=True)
+        if early := [item for item, time in pairs if time < moment]:
+            expected[user] = early
+    found = histories.before(moment)
+    ids = found.user_ids.to_list()
+    assert {user: found[row].tolist() for row, user in enumerate(ids)} == expected
+
+
+def test_nothing_is_before_a_moment_without_a_clock(histories):
+    with pytest.raises(DataError, match="without a clock"):
+        histories.before(3)
+
+
 def test_a_prefix_longer_than_its_history_is_refused(histories):
     with pytest.raises(DataError, match="prefix"):
         histories.prefixes([1], [1])

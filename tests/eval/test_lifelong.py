@@ -90,8 +90,8 @@ def test_slices_follow_each_other_and_nothing_is_known_early(stream):
     begin, middle = stream.moments
     assert (times < begin).mean() == pytest.approx(0.5, abs=0.02)
     assert (times < middle).mean() == pytest.approx(0.75, abs=0.02)
-    assert stream.before(middle).times.max() < middle
-    assert stream.before(middle).items.size == (times < middle).sum()
+    assert stream.histories.before(middle).times.max() < middle
+    assert stream.histories.before(middle).items.size == (times < middle).sum()
     for rows, since, until in zip(
         stream.judged, stream.moments, [middle, times.max() + 1], strict=True
     ):
@@ -130,7 +130,7 @@ def test_only_ways_that_train_take_time(seed):
 
 def test_users_that_came_later_are_given_the_mean_gate(seed, stream):
     model = seed._first
-    nobody = stream.before(stream.moments[0]).take([0])
+    nobody = stream.histories.before(stream.moments[0]).take([0])
     rows = stream.judged[1]
     served, fallbacks = model.ranker.served, model.fallbacks
     found = lifelong.judge(model, rows, nobody)
@@ -142,7 +142,7 @@ def test_users_that_came_later_are_given_the_mean_gate(seed, stream):
 
 def test_a_copy_scores_alike_and_learns_alone(seed, stream, plan):
     model = lifelong.copy_of(seed._first)
-    rows, now = stream.judged[1], stream.before(stream.moments[1])
+    rows, now = stream.judged[1], stream.histories.before(stream.moments[1])
     before = lifelong.judge(seed._first, rows, now)
     np.testing.assert_array_equal(lifelong.judge(model, rows, now), before)
     lifelong.update_experts(model, now, stream.moments[0], ExpertUpdate(most=20))

@@ -92,9 +92,7 @@ def early_part(histories: Histories, share: float) -> tuple[int | None, Historie
     if histories.times is None:
         raise DataError("train_share below 1 needs events with a clock; set it to 1.")
     until = int(np.quantile(histories.times, share, method="higher"))
-    early = np.append(0, np.cumsum(histories.times < until))
-    lengths = np.diff(early[histories.offsets])
-    rows = np.flatnonzero(lengths)
-    if not rows.size:
+    early = histories.before(until)
+    if not len(early):
         raise DataError(f"no training event is earlier than {until}; raise train_share.")
-    return until, histories.prefixes(rows, lengths[rows])
+    return until, early

@@ -69,7 +69,7 @@ def late_rows(
             "ctr_share."
         )
     rng = np.random.default_rng(seed)
-    return rows_of_events(train, _at_most(events, most, rng), negatives, liked_above, rng)
+    return rows_of_events(train, at_most(events, most, rng), negatives, liked_above, rng)
 
 
 def newer_rows(
@@ -103,9 +103,9 @@ def newer_rows(
     if not new.size:
         raise DataError(f"no event with an answer is as new as {moment}; nothing can be learnt.")
     rng = np.random.default_rng(seed)
-    new = _at_most(new, most, rng)
+    new = at_most(new, most, rng)
     old = answered_events(histories, since, moment, liked_above)
-    again = _at_most(old, round(replay * new.size), rng)
+    again = at_most(old, round(replay * new.size), rng)
     events = np.sort(np.concatenate([new, again]))
     return rows_of_events(histories, events, negatives, liked_above, rng)
 
@@ -165,7 +165,8 @@ def rows_of_events(
     return JudgedRows(asked_after, asked.ravel(), answers.ravel())
 
 
-def _at_most(events: Int64, most: int, rng: np.random.Generator) -> Int64:
+def at_most(events: Int64, most: int, rng: np.random.Generator) -> Int64:
+    """All events, or so many of them drawn evenly, in order."""
     return events if events.size <= most else np.sort(rng.choice(events, most, replace=False))
 
 

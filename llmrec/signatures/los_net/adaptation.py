@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 import llmrec
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ConfigError
 from llmrec.inference.signature import SignatureRecord
 from llmrec.signatures.baselines.scores import score_records
 from llmrec.signatures.cross_fit import fold_of_group
@@ -25,10 +25,12 @@ from llmrec.signatures.los_net.holdout import checked_labels
 from llmrec.signatures.los_net.model import LOSNet
 from llmrec.signatures.los_net.origins import OnMismatch
 from llmrec.signatures.los_net.weighing import Weighing, weigh
-from llmrec.storage import atomic_directory, file_sha256, read_json
+from llmrec.signatures.manifests import checked_manifest, hashes_of
+from llmrec.storage import atomic_directory
 
 MANIFEST, TUNED = "adapted_los_net.json", "tuned"
 _FORMAT = 1
+_REQUIRED = {"plain", "folds", "fine_tune", "weighing"}
 
 Values = npt.NDArray[np.float64]
 Records = Sequence[SignatureRecord]
@@ -136,7 +138,6 @@ class AdaptedLOSNet:
         tuned, weighing = self._fitted()
         with atomic_directory(directory, MANIFEST) as folder:
             tuned.save_pretrained(folder / TUNED)
-            files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
             manifest = {
                 "format": _FORMAT,
                 "model": "adapted_los_net",
@@ -145,9 +146,7 @@ class AdaptedLOSNet:
                 "folds": self.folds,
                 "fine_tune": self.fine_tune,
                 "weighing": weighing.to_json(),
-                "sha256": {
-                    path.relative_to(folder).as_posix(): file_sha256(path) for path in files
-                },
+                "sha256": hashes_of(folder),
             }
             text = json.dumps(manifest, indent=2, allow_nan=False)
             (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -160,7 +159,14 @@ class AdaptedLOSNet:
             ArtifactError: It is missing, incomplete, changed, or of another kind.
         """
         folder = Path(name)
-        manifest = _checked_manifest(folder)
+        manifest = checked_manifest(
+            folder / MANIFEST,
+            "adapted_los_net",
+            _FORMAT,
+            _REQUIRED,
+            "an adapted LOS-Net",
+            "is not a saved AdaptedLOSNet",
+        )
         tuned = LOSNet.from_pretrained(folder / TUNED)
         found = cls(tuned, manifest["plain"], int(manifest["folds"]), **manifest["fine_tune"])
         found.tuned, found.weighing = tuned, Weighing.from_json(manifest["weighing"])
@@ -182,24 +188,3 @@ class AdaptedLOSNet:
                 "this AdaptedLOSNet is not fitted; call fit or from_pretrained first."
             )
         return self.tuned, self.weighing
-
-
-def _checked_manifest(folder: Path) -> dict[str, Any]:
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{folder} is not a saved AdaptedLOSNet: it has no {MANIFEST}.")
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("model") != "adapted_los_net":
-        raise ArtifactError(f"{folder / MANIFEST} does not describe an adapted LOS-Net.")
-    if manifest.get("format") != _FORMAT:
-        raise ArtifactError(f"{folder}: format {manifest.get('format')} is not {_FORMAT}.")
-    missing = sorted({"plain", "folds", "fine_tune", "weighing", "sha256"} - manifest.keys())
-    if missing:
-        raise ArtifactError(f"{folder / MANIFEST} is incomplete: {', '.join(missing)}.")
-    for name, expected in manifest["sha256"].items():
-        file = folder / name
-        inside = folder.resolve() in file.resolve().parents
-        if not inside or not file.is_file() or file_sha256(file) != expected:
-            raise ArtifactError(
-                f"{file} is missing or does not match its hash in {MANIFEST}; it was changed."
-            )
-    return manifest

@@ -19,11 +19,12 @@ import llmrec
 from llmrec.errors import ArtifactError
 from llmrec.signatures.los_net.config import LOSNetConfig
 from llmrec.signatures.los_net.origins import Origin
-from llmrec.storage import atomic_directory, file_sha256, read_json
+from llmrec.signatures.manifests import checked_manifest
+from llmrec.storage import atomic_directory, file_sha256
 
 MANIFEST, WEIGHTS, LOG = "los_net.json", "model.safetensors", "log.jsonl"
 _FORMAT = 1
-_REQUIRED = {"config", "origins", "shift", "vocab_size", "sha256"}
+_REQUIRED = {"config", "origins", "shift", "vocab_size"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def load(name: str | Path) -> State:
         ArtifactError: The directory is missing, incomplete, changed, or of another kind.
     """
     folder = Path(name)
-    manifest = _checked_manifest(folder)
+    manifest = checked_manifest(
+        folder / MANIFEST, "los_net", _FORMAT, _REQUIRED, "a LOS-Net", "is not a saved LOS-Net"
+    )
     try:
         config = LOSNetConfig.model_validate(manifest["config"])
         origins = tuple(Origin.from_json(values) for values in manifest["origins"])
@@ -104,26 +107,3 @@ def put_in(network: nn.Module, weights: Mapping[str, torch.Tensor], name: str | 
         network.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise ArtifactError(f"{name}: the weights do not fit the settings: {error}") from None
-
-
-def _checked_manifest(folder: Path) -> dict[str, Any]:
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{folder} is not a saved LOS-Net: it has no {MANIFEST}.")
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("model") != "los_net":
-        raise ArtifactError(f"{folder / MANIFEST} does not describe a LOS-Net.")
-    if manifest.get("format") != _FORMAT:
-        raise ArtifactError(
-            f"{folder}: format {manifest.get('format')} is not {_FORMAT}; it was written by llmrec "
-            f"{manifest.get('llmrec')}."
-        )
-    missing = sorted(_REQUIRED - manifest.keys())
-    if missing:
-        raise ArtifactError(f"{folder / MANIFEST} is incomplete: {', '.join(missing)}.")
-    for name, expected in manifest["sha256"].items():
-        file = folder / name
-        if Path(name).name != name or not file.is_file() or file_sha256(file) != expected:
-            raise ArtifactError(
-                f"{file} is missing or does not match its hash in {MANIFEST}; it was changed."
-            )
-    return manifest
