@@ -29,6 +29,11 @@ class TrainingConfig(BaseModel):
     accumulation: int = Field(
         1, ge=1, description="Micro-batches a step is cut into; changes memory, not the result."
     )
+    group_by_length: bool = Field(
+        False,
+        description="Batches of rows of like length, for less padding; which rows meet in a batch "
+        "is then less random.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay on matrices.")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="Second-moment decay of AdamW.")

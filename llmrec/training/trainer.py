@@ -34,9 +34,10 @@ from llmrec.training.checkpoint import (
 )
 from llmrec.training.config import TrainingConfig
 from llmrec.training.epochs import EpochAware, lasting_state
+from llmrec.training.order import epoch_order
 from llmrec.training.progress import Progress, require_same_training
 from llmrec.training.schedule import learning_rate_factor
-from llmrec.training.seeds import epoch_generator, seed_everything
+from llmrec.training.seeds import seed_everything
 from llmrec.training.setup import make_accelerator, make_optimizer
 
 Validate = Callable[[], Mapping[str, float]]
@@ -83,6 +84,7 @@ class Trainer:
             The log: training and validation rows.
 
         Raises:
+            ConfigError: ``config.group_by_length`` with rows that have no lengths.
             TrainingError: The loss is not finite (the best weights so far are put back), or
                 ``validate`` does not return ``config.metric``.
         """
@@ -190,8 +192,8 @@ class _Loop:
     def _row_groups(self) -> Iterator[tuple[npt.NDArray[np.int64], np.random.Generator]]:
         """The rest of this epoch's steps: global row groups, each with its own generator."""
         epoch, seed = self.progress.epoch, self.config.seed
-        order = epoch_generator(seed, epoch).permutation(len(self.source))
-        groups = np.array_split(order, self.steps_per_epoch)
+        by_length = self.config.group_by_length
+        groups = epoch_order(self.source, self.steps_per_epoch, seed, epoch, by_length)
         for index in range(self.progress.step_in_epoch, self.steps_per_epoch):
             yield groups[index], np.random.default_rng([seed, epoch, index])
 

@@ -33,6 +33,11 @@ class SessionRows:
     def __len__(self) -> int:
         return self._first.size
 
+    @property
+    def row_lengths(self) -> Int64Array:
+        """``[rows]`` items of the histories."""
+        return self._spans.start - self._first
+
     def batch(self, rows: Int64Array, generator: np.random.Generator) -> SessionBatch:
         """Collate rows in the order given."""
         first, start = self._first[rows], self._spans.start[rows]
@@ -65,6 +70,11 @@ class SequenceRows:
 
     def __len__(self) -> int:
         return self._starts.size
+
+    @property
+    def row_lengths(self) -> Int64Array:
+        """``[rows]`` items of the windows."""
+        return self._lengths
 
     def batch(self, rows: Int64Array, generator: np.random.Generator) -> SessionBatch:
         """Collate rows in the order given."""

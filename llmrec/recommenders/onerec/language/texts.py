@@ -67,6 +67,11 @@ class TextRows:
     def __len__(self) -> int:
         return self._lengths.size
 
+    @property
+    def row_lengths(self) -> Int64Array:
+        """``[rows]`` tokens of the texts."""
+        return self._lengths
+
     def __add__(self, other: "TextRows") -> "TextRows":
         return TextRows(
             np.concatenate([self._tokens, other._tokens]),
