@@ -110,6 +110,12 @@ class RecLoRAConfig(BaseModel):
         description="uniform: all experts weigh the same; shuffled: gates read the state of "
         "somebody else, drawn anew for every moment.",
     )
+    gate_scale: Literal["each", "whitened"] = Field(
+        "each",
+        description="How states are scaled for the gates: each number by its own mean and "
+        "deviation; whitened: uncorrelated, too, so that directions in which people differ little "
+        "are learnt as fast as those in which they differ much.",
+    )
     subset: int = Field(
         70_000, ge=1, description="Most rows that the language model learns from; drawn once."
     )

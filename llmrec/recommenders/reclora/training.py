@@ -76,7 +76,8 @@ def gate_inputs_of(
         return None
     kind = config.lora.gate_input
     states = raw_states(ctr, kind, rows.histories, rows.items)
-    return GateInputs.fit(kind, states, config.gate_control == "shuffled")
+    shuffled, whitened = config.gate_control == "shuffled", config.gate_scale == "whitened"
+    return GateInputs.fit(kind, states, shuffled, whitened)
 
 
 def train_ranker(

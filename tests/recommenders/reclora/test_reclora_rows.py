@@ -92,3 +92,28 @@ def test_scaled_and_shuffled_inputs(base_folder):
     assert (np.abs(drawn - found).sum(axis=1) < 1e-5).mean() < 0.2
     again = GateInputs.from_arrays("user", shuffled.arrays())
     np.testing.assert_array_equal(again.of(model.ctr, rows.histories, None), drawn)
+
+
+def test_whitened_inputs_are_uncorrelated():
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=(500, 3)) * [3.0, 1.0, 0.8] @ rng.normal(size=(3, 3)) + 7
+    states = np.column_stack([mixed, np.full(500, 2.0)]).astype(np.float32)  # one never varies
+    inputs = GateInputs.fit("user", states, shuffled=False, whitened=True)
+    found = inputs.scaled(states).astype(np.float64)
+    covariance = np.cov(found, rowvar=False, ddof=0)
+    np.testing.assert_allclose(covariance, np.diag([0, 1, 1, 1]), atol=1e-3)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
+    again = GateInputs.from_arrays("user", inputs.arrays())
+    np.testing.assert_array_equal(again.scaled(states), inputs.scaled(states))
+    other = GateInputs.fit("user", states, shuffled=True, whitened=True)
+    np.testing.assert_array_equal(other.strangers, inputs.scaled(states))
+
+
+def test_whitening_keeps_a_direction_that_hardly_varies_small():
+    rng = np.random.default_rng(1)
+    once = rng.normal(size=400)
+    states = np.column_stack([once, once + 1e-4 * rng.normal(size=400)]).astype(np.float32)
+    found = GateInputs.fit("user", states, shuffled=False, whitened=True).scaled(states)
+    spread = found.std(axis=0)
+    assert spread.max() == pytest.approx(1, abs=1e-3)
+    assert spread.min() < 0.01
