@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from llmrec.errors import ConfigError, LlmrecError, nearest_name
 
 Model = TypeVar("Model", bound=BaseModel)
+_SECTIONS = ("model_type", "model_attributes_type", "dict_type", "mapping_type")
 
 
 class Strict(BaseModel):
@@ -54,7 +55,9 @@ def _sentence(model: type[BaseModel], problem: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key {where!r} is missing."
     if first["type"] == "value_error":  # raised by our own validators: already a sentence
-        return str(first["ctx"]["error"])
+        return f"{str(first['ctx']['error']).removesuffix('.')}."
+    if first["type"] in _SECTIONS:
+        return f"{where} is {first['input']!r}, but it must be a section of keys and values."
     return f"{where} is {first['input']!r}: {first['msg']}."
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from llmrec.errors import ConfigError, nearest_name
+from llmrec.evaluation.validation import validated
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -25,9 +26,4 @@ def settings_from(name: str, config_class: type[ConfigT], options: Mapping[str, 
     for key in options:
         if key not in fields:
             raise ConfigError(f"{name}: unknown option {key!r}{nearest_name(key, fields)}.")
-    try:
-        return config_class(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "config"
-        raise ConfigError(f"{name}: {where}: {first['msg']}.") from None
+    return validated(config_class, options, name)

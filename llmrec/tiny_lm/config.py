@@ -6,9 +6,10 @@ same time for any. Nothing heavy is imported here.
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmrec.errors import ConfigError, nearest_name
+from llmrec.evaluation.validation import validated
 from llmrec.training import TrainingConfig
 
 HEAD_DIM = 32
@@ -135,9 +136,4 @@ def make_config(preset: str = "small", **changes: Any) -> TinyConfig:
         for name, value in source.items():
             inner = isinstance(value, dict) and isinstance(values.get(name), dict)
             values[name] = {**values[name], **value} if inner else value
-    try:
-        return TinyConfig(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"tiny language model: {where}: {first['msg']}.") from None
+    return validated(TinyConfig, values, "tiny language model")

@@ -82,7 +82,7 @@ def test_train_splits_as_a_task_does(llmrec_cli, tmp_path):
     [
         (["simulate:tiny@1", "--preset", "smal"], "unknown preset 'smal'"),
         (["simulate:tiny@1", "--set", "layers"], "not of the form name=value"),
-        (["simulate:tiny@1", "--set", "layrs=2"], "layrs: Extra inputs are not permitted"),
+        (["simulate:tiny@1", "--set", "layrs=2"], "unknown key 'layrs'; did you mean 'layers'?"),
         (["simulate:tiny@1", "--preset", "test", "--text", "no.txt"], "no.txt cannot be read"),
         (["no-such-data"], "unknown data set 'no-such-data'"),
     ],
@@ -177,6 +177,19 @@ def test_asking_refuses(llmrec_cli, piped, words, sentence):
     shown = llmrec_cli("lm", *words)
     assert (shown.status, shown.out) == (2, "")
     assert sentence in shown.err
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
+    llmrec_cli, piped, tmp_path
+):
+    (tmp_path / "notes").write_text("mine")
+    for place, sentence in ((".", "is a directory"), ("notes/answers", "notes is a file")):
+        piped("hello\n")
+        shown = llmrec_cli("lm", "generate", "fake", "--output", tmp_path / place)
+        assert (shown.status, shown.out) == (2, "")
+        assert sentence in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    assert not tmp_path.with_name(f"{tmp_path.name}.unfinished").exists()
 
 
 def test_prompts_are_listed_and_each_is_shown_filled(llmrec_cli):

@@ -76,7 +76,7 @@ def test_load_names_the_file(tmp_path):
         ),
         (changed(training={"epochs": 0}), [], r"training: epochs is 0: .*greater than"),
         (changed(training={"seed": 0}), [], r"use 'seeds'"),
-        (changed(training=3), [], r"training is 3: "),
+        (changed(training=3), [], r"training is 3, but it must be a section"),
         (changed(model={"name": "sasrec", "training": {}}), [], r"'training' beside 'model'"),
         (changed(model={"name": "sasrek"}), [], r"did you mean 'sasrec'"),
         (changed(model={"dim": 3}), [], r"key 'model\.name' is missing"),

@@ -216,8 +216,8 @@ def test_something_else_in_the_way_stays(split, small_config, tmp_path):
     ("changes", "sentence"),
     [
         ({"hidden_size": 100}, "hidden_size is 100; expected a multiple of 32"),
-        ({"layers": 0}, "layers: Input should be greater than or equal to 1"),
-        ({"corpus": {"history": 3}}, "corpus.history: Extra inputs"),
+        ({"layers": 0}, "layers is 0: Input should be greater than or equal to 1"),
+        ({"corpus": {"history": 3}}, "unknown key 'corpus.history'; did you mean 'histories'?"),
     ],
 )
 def test_settings_out_of_range_are_named(changes, sentence):

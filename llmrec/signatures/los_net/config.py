@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llmrec.errors import ConfigError
+from llmrec.evaluation.validation import validated
 from llmrec.training.config import TrainingConfig
 
 Normaliser = Literal["topk", "full", "full_approx", "none"]
@@ -145,7 +145,4 @@ def make_config(options: Mapping[str, Any]) -> LOSNetConfig:
     if isinstance(given, Mapping):
         defaults = LOSNetConfig().training.model_dump()
         values["training"] = {**defaults, **given}
-    try:
-        return LOSNetConfig.model_validate(values)
-    except ValueError as error:
-        raise ConfigError(f"settings of LOS-Net: {error}") from None
+    return validated(LOSNetConfig, values, "settings of LOS-Net")
