@@ -23,6 +23,10 @@ def print_metrics(result: Mapping[str, Any]) -> None:
     print_table(("metric", "mean", "95% interval", "cases"), rows)
     if result.get("n_skipped"):
         print(f"{result['n_skipped']} users could not be judged and are left out")
+    if result.get("n_unknown_items"):
+        print(f"{result['n_unknown_items']} items of the data are unknown to the model")
+    for note in result.get("notes", ()):
+        print(note)
 
 
 def print_runs(runs: "Sequence[RunDirectory]", metrics: Sequence[str]) -> None:

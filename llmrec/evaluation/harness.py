@@ -70,8 +70,9 @@ def evaluate(
         seed: Seed of the intervals.
 
     Raises:
-        ProtocolError: The split is not the task's, or the model has seen what it is judged on.
-        DataError: The model's scores are NaN or have the wrong shape.
+        ProtocolError: The split is not the task's, the model has seen what it is judged on, or it
+            knows no item of the data.
+        DataError: The model's scores are NaN or have the wrong shape, or it refuses its input.
         ConfigError: A list is to be longer than the catalogue.
     """
     name, protocol = _protocol(split, task, part, limit)
@@ -113,14 +114,15 @@ def _judge_ranking(
     skipped = len(split.dataset.user_vocabulary) - len(cases)
     cases = cases.take(_sample(len(cases), protocol.limit))
     translation = Translation(split.dataset.item_vocabulary, recommender.vocabulary)
-    ranking = rank_cases(
-        translation.catalog_scorer(recommender.score_catalog),
-        cases,
-        max([min(LISTED, items), *lengths]),
-        protocol.filter_seen,
-        protocol.history_length,
-        block,
-    )
+    with translation.told():
+        ranking = rank_cases(
+            translation.catalog_scorer(recommender.score_catalog),
+            cases,
+            max([min(LISTED, items), *lengths]),
+            protocol.filter_seen,
+            protocol.history_length,
+            block,
+        )
     counts, users = _training_counts(split)
     values, fixed = _case_values(metrics, ranking, split, users)
     slicings = _slicings(protocol.slices, cases, counts)

@@ -70,7 +70,8 @@ def score_pairs(
         rows = known[start : start + block]
         histories = cases.histories.take(rows)
         given = histories if history_length is None else histories.last(history_length)
-        answer = np.asarray(score(translation.histories(given), codes[rows]))
+        with translation.told():
+            answer = np.asarray(score(translation.histories(given), codes[rows]))
         _require_numbers(answer, histories.user_ids)
         scores[rows] = answer
     if direct and not ((scores >= 0) & (scores <= 1)).all():

@@ -6,13 +6,15 @@ below everything else, so that they share the last ranks and are missed, not ski
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
 from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
+from llmrec.errors import DataError, ProtocolError
 from llmrec.evaluation.ranks import LOWEST, Scores, require_shape
 
 
@@ -25,6 +27,7 @@ class Translation:
 
     Raises:
         DataError: One has integer ids and the other strings.
+        ProtocolError: The model knows no item of the data set.
     """
 
     def __init__(self, data: Vocabulary, model: Vocabulary) -> None:
@@ -35,11 +38,30 @@ class Translation:
             if self._same
             else model.encode(data.ids, on_unknown="zero")
         )
+        if not self._codes.any():
+            raise ProtocolError(
+                f"the model knows none of the {len(data)} items it would be judged on: it was "
+                "trained on other data; judge it on a task about that data."
+            )
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
         """``[items]`` true for the data set's items that the model does not know."""
         return np.asarray(self._codes == 0)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Where the model refuses its input, say that it does not know all items of the data."""
+        try:
+            yield
+        except DataError as error:
+            missing = int(self.unknown.sum())
+            if not missing:
+                raise
+            raise DataError(
+                f"{error} The model does not know {missing} of the {self._codes.size} items it is "
+                "judged on: was it trained on other data?"
+            ) from error
 
     def codes(self, items: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """The model's codes of the data set's codes; 0 for unknown items."""

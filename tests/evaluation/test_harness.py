@@ -190,6 +190,26 @@ def test_items_a_model_does_not_know_rank_last_together_and_are_counted():
     assert all((h.items <= 20).all() for h in model.given)
 
 
+def test_a_model_of_other_data_is_refused():
+    strangers = Vocabulary(["somebody", "else"])
+    with pytest.raises(ProtocolError, match=r"knows none of the 30 items .* other data"):
+        evaluate(Scripted(strangers, lambda row: np.zeros(2)), toy_split(), task())
+
+
+@pytest.mark.parametrize("known", [20, 30])
+def test_a_model_that_refuses_its_input_is_said_to_lack_items_only_where_it_does(known):
+    split = toy_split()
+
+    def refuse(row):
+        raise DataError("too few events.")
+
+    model = Scripted(Vocabulary(split.dataset.item_vocabulary.ids[:known]), refuse)
+    with pytest.raises(DataError, match=r"^too few events\.") as caught:
+        evaluate(model, split, task())
+    lacks = "does not know 10 of the 30 items it is judged on: was it trained on other data?"
+    assert (lacks in str(caught.value)) == (known == 20)
+
+
 def test_a_model_with_ids_of_another_type_is_refused():
     split = toy_split()
     with pytest.raises(DataError, match="item ids are strings here but integers"):
