@@ -12,16 +12,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmrec.errors import ArtifactError, LlmrecError, StorageError
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 # safetensors and polars are written in Rust, which gives the number in the text only
 _RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_Made = TypeVar("_Made")
 
 
 @contextmanager
@@ -29,16 +30,17 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block ends without an error.
 
     Raises:
-        StorageError: The disk is full or writing there is not allowed; ``path`` is unchanged.
+        StorageError: ``path`` is a directory or below a file, the disk is full or writing there is
+            not allowed; ``path`` is unchanged.
     """
     path = Path(path)
+    require_file(path)
+    handle, name = _made_beside(
+        path, lambda: tempfile.mkstemp(path.suffix, f".{path.name}.", path.parent)
+    )
+    os.close(handle)
+    temporary = Path(name)
     with _refusals_in_one_sentence(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
         try:
             yield temporary
             _flush(temporary)
@@ -58,17 +60,14 @@ def atomic_directory(path: str | Path, marker: str) -> Iterator[Path]:
 
     Raises:
         ArtifactError: ``path`` exists and is something else, or the block wrote no ``marker``.
-        StorageError: The disk is full or writing there is not allowed; ``path`` is unchanged.
+        StorageError: ``path`` is below a file, the disk is full or writing there is not allowed;
+            ``path`` is unchanged.
     """
     path = Path(path)
-    if path.exists() and not (path / marker).is_file() and any(_entries(path)):
-        raise ArtifactError(
-            f"{path} exists and is not a directory that llmrec wrote (it has no {marker}); "
-            "choose another destination or remove it."
-        )
+    require_place(path, marker)
+    name = _made_beside(path, lambda: tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
+    temporary = Path(name)
     with _refusals_in_one_sentence(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield temporary
             if not (temporary / marker).is_file():
@@ -80,6 +79,41 @@ def atomic_directory(path: str | Path, marker: str) -> Iterator[Path]:
             _swap(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_place(path: str | Path, marker: str | None = None) -> None:
+    """Refuse a destination before the work, not after it; nothing is written.
+
+    Args:
+        path: The destination.
+        marker: As for :func:`atomic_directory`; None for a file, or to let that be seen later.
+
+    Raises:
+        ArtifactError: ``path`` exists and is something else.
+        StorageError: A part of the way to ``path`` is a file.
+    """
+    path = Path(path)
+    if marker and path.exists() and not (path / marker).is_file() and any(_entries(path)):
+        raise ArtifactError(
+            f"{path} exists and is not a directory that llmrec wrote (it has no {marker}); "
+            "choose another destination or remove it."
+        )
+    there = next(folder for folder in [path.parent, *path.parent.parents] if folder.exists())
+    if not there.is_dir():
+        raise StorageError(
+            f"{path} cannot be written: {there} is a file, not a directory; choose another place."
+        )
+
+
+def require_file(path: str | Path) -> None:
+    """Refuse a file that could not be written, before the work; see :func:`require_place`.
+
+    Raises:
+        StorageError: ``path`` is a directory, or a part of the way to it is a file.
+    """
+    if Path(path).is_dir():
+        raise StorageError(f"{path} is a directory; name a file to write.")
+    require_place(path)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -128,10 +162,24 @@ def _refusals_in_one_sentence(path: Path) -> Iterator[None]:
             number = int(in_text[1])
         if number not in _REFUSALS:
             raise
-        raise StorageError(
-            f"{path} cannot be written: {os.strerror(number)}; what was there before is "
-            "unchanged. Free some space or choose another place."
-        ) from error
+        raise _refusal(path, number) from error
+
+
+def _refusal(path: Path, number: int) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written: {os.strerror(number)}; what was there before is "
+        "unchanged. Free some space or choose another place."
+    )
+
+
+def _made_beside(path: Path, make: Callable[[], _Made]) -> _Made:
+    """Make the folder that ``path`` is to lie in, and something in it."""
+    require_place(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make()
+    except OSError as error:
+        raise _refusal(path, error.errno or errno.EIO) from error
 
 
 def _entries(path: Path) -> Iterator[Path]:

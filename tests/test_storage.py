@@ -12,6 +12,8 @@ from llmrec.storage import (
     atomic_file,
     file_sha256,
     read_json,
+    require_file,
+    require_place,
     write_json,
     write_text,
 )
@@ -148,6 +150,43 @@ def test_refusals_of_the_file_system_are_a_sentence(tmp_path, error, reason):
     with pytest.raises(StorageError, match=sentence), atomic_directory(tmp_path / "run", MARKER):
         raise error
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("deep", ["run", "some/where/run"])
+def test_a_place_below_a_file_is_refused(tmp_path, deep):
+    write_text(tmp_path / "a", "old")
+    target = tmp_path / "a" / deep
+    sentence = r"run cannot be written: .*/a is a file, not a directory; choose another"
+    with pytest.raises(StorageError, match=sentence):
+        require_place(target)
+    with pytest.raises(StorageError, match=sentence):
+        write_text(target, "new")
+    with pytest.raises(StorageError, match=sentence):
+        write(target, "new")
+    assert tree(tmp_path) == {"a": "old"}
+
+
+def test_places_that_can_be_made_are_not_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("run", "new/deep/run", tmp_path / "new" / "run"):
+        require_place(place)
+    assert not any(tmp_path.iterdir())  # a check, which makes nothing
+
+
+def test_a_directory_is_not_replaced_by_a_file(tmp_path):
+    for write_to in (require_file, lambda path: write_text(path, "new")):
+        with pytest.raises(StorageError, match=f"{tmp_path.name} is a directory; name a file"):
+            write_to(tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StorageError, match="/a cannot be written: No such file or directory"):
+        write_text(tmp_path / "a", "new")
 
 
 def test_other_errors_stay_what_they_are(tmp_path):

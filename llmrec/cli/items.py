@@ -44,8 +44,10 @@ def tokenize(
 ) -> None:
     """Fit semantic IDs for the items of TASK; writes them with a quality report into OUTPUT."""
     from llmrec.recommenders.onerec.tokenizer.report import write_semantic_id_report
-    from llmrec.storage import write_json
+    from llmrec.recommenders.onerec.tokenizer.semantic_ids import MANIFEST
+    from llmrec.storage import require_place, write_json
 
+    require_place(output, MANIFEST)
     ids, quality, titles, facts = _tokenized(
         task, encoder, text, vectors, behaviour, override or []
     )

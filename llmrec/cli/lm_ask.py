@@ -79,7 +79,9 @@ def score(
     output: OutputOption = None,
     continuation: Annotated[
         list[str] | None,
-        typer.Option("--continuation", help="Text to score after every prompt; repeatable."),
+        typer.Option(
+            "--continuation", help="Text to score after every prompt; may be given again."
+        ),
     ] = None,
     logprobs: LogprobsOption = 0,
     adapter: AdapterOption = None,
@@ -110,7 +112,9 @@ def score(
 
 def merge(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where all shards are.")],
-    output: OutputOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write to this file, not to the screen.")
+    ] = None,
 ) -> None:
     """Put the shards of FOLDER together: one line of JSON per line that was asked."""
     from llmrec.inference.asking import merge_shards
@@ -154,6 +158,7 @@ def _run(
     from llmrec.inference import asking
     from llmrec.inference.opening import open_language_model
     from llmrec.inference.shards import parse_shard
+    from llmrec.storage import require_file
 
     asked, target, part = lines, output, None
     if shard is not None:
@@ -162,6 +167,8 @@ def _run(
         part = parse_shard(shard)
         asked = asking.lines_of_shard(lines, *part)
         target = asking.shard_output(output, *part)
+    elif output is not None:
+        require_file(output)
     opened = open_language_model(
         model, adapters=folders_of(adapters or []), **top_level_settings(options or [])
     )

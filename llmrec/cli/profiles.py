@@ -48,7 +48,10 @@ def write(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep answers in this file, too.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="Setting of the backend, device=cpu.")
+        list[str] | None,
+        typer.Option(
+            "--option", help="Setting of the backend, e.g. device=cpu; may be given again."
+        ),
     ] = None,
     shard: Annotated[
         str | None, typer.Option("--shard", help="Write part i of n only, given as i/n.")
@@ -62,8 +65,11 @@ def write(
     from llmrec.data.named import load_dataset
     from llmrec.evaluation.tasks import load_task
     from llmrec.inference.shards import parse_shard
+    from llmrec.profiles.profile import MANIFEST
+    from llmrec.storage import require_place
     from llmrec.templates import load_template
 
+    require_place(output, MANIFEST)
     part = None if shard is None else parse_shard(shard)
     wanted = load_task(task)
     prompt = None if template is None else load_template(template)

@@ -27,7 +27,7 @@ from llmrec.runs.card import render_card
 from llmrec.runs.directory import MARKER, MODEL, SCHEMA, RunDirectory, changed_run
 from llmrec.runs.environment import hardware, source_commit, versions
 from llmrec.runs.recipe import Recipe
-from llmrec.storage import atomic_directory, read_json, write_json, write_text
+from llmrec.storage import atomic_directory, read_json, require_place, write_json, write_text
 
 if TYPE_CHECKING:
     from llmrec.recommenders.base import BaseRecommender
@@ -200,6 +200,7 @@ def _require_part(part: str, known: tuple[str, ...]) -> None:
 
 def _require_free(output: Path) -> None:
     """Refuse a wrong destination before hours of training, not after."""
+    require_place(output)
     if (output / MARKER).is_file() or not output.exists():
         return
     if output.is_file() or any(output.iterdir()):

@@ -63,3 +63,14 @@ def test_a_mistake_is_one_sentence(task, tmp_path, capsys, words, message):
     assert code == 2
     assert message in error
     assert not (tmp_path / "ids").exists()
+
+
+def test_a_folder_with_something_else_is_refused_before_the_work(
+    task, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    monkeypatch.setattr("llmrec.data.named.load_dataset", None)  # reading data would fail
+    code, out, err = run(capsys, task, "--output", str(tmp_path / "notes"))
+    assert (code, out) == (2, "")
+    assert "notes exists and is not a directory that llmrec wrote" in err

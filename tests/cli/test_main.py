@@ -133,3 +133,21 @@ def test_a_closed_pipe_is_no_error():
     command = f"{sys.executable} -c 'from llmrec.cli import main; main()' data list | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
+
+
+def test_a_report_goes_to_a_file(llmrec_cli, small_run, tmp_path):
+    shown = llmrec_cli("report", small_run, "--output", tmp_path)
+    assert (shown.status, shown.out) == (2, "")
+    assert "is a directory; name a file to write" in shown.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_a_model_does_not_know_is_said_beside_its_figures(capsys):
+    from llmrec.cli.tables import print_metrics
+
+    figures = {"metrics": {"auc": {"mean": 0.5, "ci95": None}}, "n_unknown_items": 3}
+    print_metrics({**figures, "notes": ["logloss left out."]})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["3 items of the data are unknown to the model", "logloss left out."]
+    print_metrics({"metrics": figures["metrics"], "n_unknown_items": 0, "notes": []})
+    assert capsys.readouterr().out.splitlines() == lines[:-2]

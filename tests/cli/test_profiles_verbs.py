@@ -90,3 +90,12 @@ def test_what_is_refused(write, tmp_path, words, sentence):
     assert shown.status == 2
     assert sentence in shown.err
     assert not (tmp_path / "profiles").exists()
+
+
+def test_a_folder_with_something_else_is_refused_before_the_work(write, tmp_path, monkeypatch):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    monkeypatch.setattr("llmrec.data.named.load_dataset", None)  # reading data would fail
+    shown = write(output="notes")
+    assert (shown.status, shown.out) == (2, "")
+    assert "notes exists and is not a directory that llmrec wrote" in shown.err

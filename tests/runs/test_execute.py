@@ -131,6 +131,8 @@ def test_a_wrong_destination_is_refused_before_training(tmp_path, sasrec_recipe)
     (tmp_path / "thesis" / "chapter.tex").write_text("dear")
     with pytest.raises(ArtifactError, match="is not a run"):
         train(sasrec_recipe, tmp_path / "thesis")
+    with pytest.raises(StorageError, match=r"chapter\.tex is a file"):
+        train(sasrec_recipe, tmp_path / "thesis" / "chapter.tex" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
 
