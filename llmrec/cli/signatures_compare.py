@@ -60,10 +60,10 @@ def compare(
 
     signatures, bad = read_data(data, log_options(k, mode), group, labels, where)
     say_bad_lines(bad, len(signatures))
-    kept = signatures.labelled()
-    task = "membership" if kept.records and kept.records[0].kind == "input" else "correctness"
+    kept = signatures.require_labelled()
+    task = "membership" if kept.records[0].kind == "input" else "correctness"
     progress(f"comparing methods on {len(kept):,} labelled records")
-    most = max((record.k for record in kept.records), default=k)
+    most = max(record.k for record in kept.records)
     found = compare_methods(
         kept,
         split_groups(kept.groups, seed=seed),

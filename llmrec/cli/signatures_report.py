@@ -43,10 +43,11 @@ def report(
         ),
     ] = None,
     by: Annotated[
-        list[str] | None, typer.Option("--by", help="Column to show figures by; repeatable.")
+        list[str] | None,
+        typer.Option("--by", help="Column to show figures by; may be given again."),
     ] = None,
     alpha: Annotated[
-        list[float] | None, typer.Option(help="Error budget to say something about; repeatable.")
+        list[float] | None, typer.Option(help="Error budget to speak of; may be given again.")
     ] = None,
     delta: Annotated[float, typer.Option(help="Probability of breaking it.")] = 0.05,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Risk of answers",
@@ -59,6 +60,8 @@ def report(
     With labels, risks come from records that the judge has not seen: those of a detector, or of
     baselines that learn from the other folds. Without labels the page shows risks alone.
     """
+    from llmrec.errors import ConfigError, nearest_name
+    from llmrec.signatures.baselines import BASELINES
     from llmrec.signatures.report import write_risk_report
     from llmrec.signatures.report.building import (
         METHODS,
@@ -67,6 +70,9 @@ def report(
         report_of_logs,
     )
 
+    for name in method or ():
+        if name not in BASELINES:
+            raise ConfigError(f"unknown baseline {name!r}{nearest_name(name, BASELINES)}.")
     signatures, bad = read_data(data, log_options(k, mode), group, labels, where)
     columns = [name for name in (by or _columns(signatures)) if name != "id"]
     wanted = Wanted(

@@ -17,6 +17,7 @@ from llmrec.signatures.baselines import BASELINES, make_baseline
 from llmrec.signatures.calibrated import CalibratedDetector
 from llmrec.signatures.decision.intervals import auc_intervals
 from llmrec.signatures.decision.reliability import brier
+from llmrec.signatures.decision.thresholds import require_share
 from llmrec.signatures.los_net import LOSNet
 from llmrec.signatures.los_net.config import Task
 from llmrec.signatures.records import SignatureSet
@@ -38,7 +39,7 @@ class Rule:
         costs: Cost of a miss, and of a false alarm.
 
     Raises:
-        ConfigError: More than one rule is given, or none.
+        ConfigError: More than one rule is given, or none; or a share does not lie between 0 and 1.
     """
 
     alpha: float | None = None
@@ -54,6 +55,10 @@ class Rule:
                 "give one rule for the threshold: an error budget, a false-alarm rate, a precision "
                 "or two costs."
             )
+        for name in ("alpha", "delta", "false_alarms", "precision"):
+            value = getattr(self, name)
+            if value is not None:
+                require_share(name, value)
 
     def apply(self, detector: CalibratedDetector) -> str:
         """Choose the threshold of a detector; returns a sentence about it."""
@@ -119,7 +124,7 @@ def make_detector(
 
     Raises:
         ConfigError: The shares leave nothing to learn from.
-        DataError: There are too few groups, or a part has labels of one class.
+        DataError: There is no label, there are too few groups, or a part has labels of one class.
     """
     learn_share = 1 - calibrate_share - test_share
     if min(calibrate_share, test_share, learn_share) <= 0:
@@ -127,7 +132,7 @@ def make_detector(
             f"shares {calibrate_share} to calibrate and {test_share} to test leave "
             f"{learn_share:.2g} to learn from; each must be above 0."
         )
-    known = signatures.labelled()
+    known = signatures.require_labelled()
     shares = {"learn": learn_share, "calibrate": calibrate_share, "test": test_share}
     split = split_groups(known.groups, shares, seed)
     parts = {name: known.take(split.rows(name, known.groups)) for name in shares}

@@ -150,3 +150,17 @@ class SignatureSet:
     def labelled(self) -> Self:
         """The records whose label is known."""
         return self.where(pl.col("label").is_not_null())
+
+    def require_labelled(self) -> Self:
+        """The records whose label is known.
+
+        Raises:
+            DataError: There is none.
+        """
+        known = self.labelled()
+        if not len(known):
+            raise DataError(
+                f"none of the {len(self)} records has a label (1 for risk): add a field 'label' or "
+                "'correct' beside the responses, or give a table of labels (--labels)."
+            )
+        return known

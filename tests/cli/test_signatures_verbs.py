@@ -208,11 +208,14 @@ def test_capture_of_given_texts_and_refusals(llmrec_cli, tmp_path):
         (["train", "STORE", "--method", "magic"], "unknown baseline 'magic'"),
         (["train", "STORE", "--method", "zlib", "--set", "hidden=3"], "has no settings"),
         (["train", "STORE", "--alpha", "0.1", "--precision", "0.9"], "one rule"),
+        (["train", "STORE", "--alpha", "2"], "alpha is 2.0; expected a share between 0 and 1"),
+        (["train", "STORE", "--delta", "0"], "delta is 0.0; expected a share between 0 and 1"),
         (["train", "STORE", "--costs", "five"], "like 5:1"),
         (["train", "STORE", "--test-share", "0.9"], "leave"),
         (["score", "nowhere"], "no detector ready for use"),
         (["report", "STORE", "--leave-out", "tsk"], "did you mean 'task'"),
         (["report", "STORE", "--mode", "raw"], "unknown mode 'raw'"),
+        (["report", "STORE", "--method", "zlip"], "unknown baseline 'zlip'; did you mean 'zlib'"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_2(llmrec_cli, store, words, sentence):
@@ -220,6 +223,16 @@ def test_what_is_wrong_is_one_sentence_and_exit_2(llmrec_cli, store, words, sent
     assert done.status == 2
     assert sentence in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_records_without_labels_are_told_what_they_lack(llmrec_cli, tmp_path, verb):
+    records, _ = labelled_signatures(20, 0)
+    SignatureStore(tmp_path / "s").append(SignatureSet.of(records))
+    done = llmrec_cli("signatures", verb, tmp_path / "s")
+    assert (done.status, done.out) == (2, "")
+    assert "none of the 20 records has a label" in done.err
+    assert "--labels" in done.err
 
 
 def test_labels_of_one_class_have_no_detector(llmrec_cli, tmp_path):

@@ -96,7 +96,7 @@ def by_false_alarms(risks: npt.ArrayLike, labels: npt.ArrayLike, rate: float) ->
         ConfigError: ``rate`` is no share.
         DataError: Labels are of one class, or do not fit the risks.
     """
-    _check_share("rate", rate)
+    require_share("rate", rate)
     given, found = checked_pairs(labels, risks)
     right = np.sort(found[given == 0])
     place = math.ceil((right.size + 1) * (1 - rate) - 1e-9)
@@ -159,7 +159,16 @@ def _kept(labels: Values, risks: Values) -> tuple[Values, Values, Values]:
     return levels, np.append(0.0, wrong), np.append(0.0, ends + 1 - wrong)
 
 
-def _check_share(name: str, value: float) -> None:
+def require_share(name: str, value: float) -> None:
+    """Refuse what is no share.
+
+    Args:
+        name: What it is called.
+        value: The share.
+
+    Raises:
+        ConfigError: It does not lie between 0 and 1.
+    """
     if not 0 < value < 1:
         raise ConfigError(f"{name} is {value}; expected a share between 0 and 1, like 0.05.")
 
