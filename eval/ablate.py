@@ -11,7 +11,6 @@ a ``recipe`` of its own.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from record import committed_state
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError, ConfigError, LlmrecError
+from llmrec.errors import ArtifactError, ConfigError, run_script
 from llmrec.evaluation.ablation import ABLATIONS, Ablation, make_variants, write_ablation
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.outcome import Evaluation
@@ -168,7 +167,4 @@ def split_of(task: Task) -> Split:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        sys.exit(str(error))
+    run_script(main)

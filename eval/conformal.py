@@ -18,7 +18,6 @@ subjects, a split of each resample for both. Written to
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,12 +34,12 @@ from conformal_items import (
     Shape,
     Values,
     cells,
-    data_home,
 )
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
-from llmrec.errors import LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import run_script
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.runs.environment import hardware
 from llmrec.signatures.decision.conformal import bound_errors
@@ -344,8 +343,4 @@ def _rounded(values: npt.ArrayLike) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -3,7 +3,6 @@
 ``conformal.py`` and ``conformal_starts.py`` share them.
 """
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import yaml
-
-from llmrec.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "eval" / "signatures" / "mcq-mistral-7b.yaml"
@@ -72,18 +69,6 @@ class Cell:
     labels: Values
     subjects: npt.NDArray[np.int64]
     scores: dict[str, Values]
-
-
-def data_home() -> Path:
-    """The folder with the data.
-
-    Raises:
-        ConfigError: ``LLMREC_DATA_HOME`` is not set.
-    """
-    home = os.environ.get("LLMREC_DATA_HOME")
-    if not home:
-        raise ConfigError("set LLMREC_DATA_HOME to the folder with mcq-logprobs/.")
-    return Path(home)
 
 
 def cells(home: Path, half: Half, kept: Path | None, small: bool) -> Iterator[Cell]:

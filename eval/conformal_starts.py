@@ -11,18 +11,18 @@ standard errors. Written to ``eval/results/signatures/decisions/starts.json``.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from conformal import ALPHAS, DELTA, OUTPUT, Truth, truth_of_items, truth_of_shape
-from conformal_items import RECIPE, SHAPES, Cell, Values, cells, data_home
+from conformal_items import RECIPE, SHAPES, Cell, Values, cells
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
-from llmrec.errors import LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import run_script
 from llmrec.runs.environment import hardware
 from llmrec.signatures.decision.selective import certify
 from llmrec.storage import write_json
@@ -189,8 +189,4 @@ def _row(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

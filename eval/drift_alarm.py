@@ -10,7 +10,6 @@ Changes of the fingerprint, which always alarm, are not counted. Written to
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from conformal_items import MODELS, MODES, data_home
+from conformal_items import MODELS, MODES
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 
-from llmrec.errors import LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import run_script
 from llmrec.inference.signature import SignatureRecord, tail_logmass
 from llmrec.runs.environment import hardware
 from llmrec.signatures.drift import DriftReference
@@ -179,8 +179,4 @@ def _rows(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

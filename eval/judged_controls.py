@@ -22,7 +22,6 @@ another variant.
 import argparse
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from judged_tables import ABOUT, record
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import LabelledCases, Split
-from llmrec.errors import LlmrecError
+from llmrec.errors import run_script
 from llmrec.runs.environment import hardware
 from llmrec.runs.recipe import Recipe
 from llmrec.storage import atomic_directory, write_json
@@ -193,7 +192,4 @@ def outputs(model: Any, cases: LabelledCases, wanted: set[str]) -> dict[str, Sco
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        sys.exit(str(error))
+    run_script(main)

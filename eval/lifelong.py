@@ -17,7 +17,6 @@ the stream, with gates of that time, against the model that knew nothing later. 
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.histories import Histories
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import LabelledCases
-from llmrec.errors import LlmrecError
+from llmrec.errors import run_script
 from llmrec.evaluation.judged_pairs import metric_draws
 from llmrec.evaluation.tasks import load_task
 from llmrec.recommenders.reclora import RecLoRA
@@ -260,7 +259,4 @@ def interval(draws: Float) -> list[float]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        sys.exit(str(error))
+    run_script(main)

@@ -12,7 +12,6 @@ users, and writes
 
 import argparse
 import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +36,7 @@ from session_judging import (
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError, LlmrecError
+from llmrec.errors import ArtifactError, run_script
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.session_results import (
     SESSIONS,
@@ -343,7 +342,4 @@ def _mean_curves(seeds: list[Curves]) -> Curves:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        sys.exit(str(error))
+    run_script(main)

@@ -13,13 +13,12 @@ that in ``test_runs`` of the result it replaces.
 
 import argparse
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from llmrec.data.named import load_dataset
-from llmrec.errors import ArtifactError, LlmrecError
+from llmrec.errors import ArtifactError, run_script
 from llmrec.evaluation.harness import evaluate
 from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.results import Result, make_result, write_result
@@ -127,7 +126,4 @@ def git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        sys.exit(str(error))
+    run_script(main)

@@ -5,7 +5,8 @@ of the library and keeps its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class LlmrecError(ValueError):
@@ -50,6 +51,19 @@ class TrainingError(LlmrecError):
 
 class LanguageModelError(LlmrecError):
     """A language model gave no answer, and without it the work cannot go on."""
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script as the command line runs a verb: a mistake is one sentence and exit status 2.
+
+    Args:
+        main: The script.
+    """
+    try:
+        main()
+    except LlmrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,6 @@ was measured stays when time runs out, and --seconds makes jobs repeat less near
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, run_script
 from llmrec.runs.environment import source_commit
 from llmrec.storage import write_json
 from llmrec.testing.sized_llama import (
@@ -210,8 +209,4 @@ def matmul_rate(device: "torch.device", dtype: "torch.dtype", size: int) -> floa
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -12,12 +12,12 @@ Label 1, risk, is a wrong answer. Only the main process saves and judges.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import run_script
 from llmrec.runs.recipe import load_values
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def main() -> None:
 
     # ---- recipe: before anything slow is imported, so that a mistake costs nothing ----
     recipe = load_values(arguments.recipe, arguments.overrides, _KEYS)
-    home = os.environ.get("LLMREC_DATA_HOME")
-    if not home:
-        raise ConfigError("set LLMREC_DATA_HOME to the data folder.")
+    home = data_home()
 
     # ---- data: whole subjects are held out ----
     from llmrec.evaluation.metrics.pairs import auc, ece
@@ -46,7 +44,7 @@ def main() -> None:
     from llmrec.signatures.los_net.holdout import checked_labels, hold_out
     from llmrec.training.setup import processes
 
-    every = read_answers(Path(home) / recipe["file"], recipe)
+    every = read_answers(home / recipe["file"], recipe)
     labels = checked_labels(every.labels, len(every))
     learn, test = hold_out(labels, every.groups, recipe["test_share"], recipe["seed"])
 
@@ -82,8 +80,4 @@ def read_answers(path: Path, recipe: dict[str, Any]) -> "SignatureSet":
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -11,10 +11,9 @@ their number changes the speed and not the result. Only the main process judges 
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, run_script
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -68,8 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -12,11 +12,10 @@ all processes together; only the main process judges and writes.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, run_script
 
 if TYPE_CHECKING:
     from llmrec.runs.recipe import Recipe
@@ -118,8 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

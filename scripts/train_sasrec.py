@@ -10,10 +10,9 @@ main process judges and writes.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, run_script
 
 
 def main() -> None:
@@ -56,8 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

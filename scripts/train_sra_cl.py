@@ -14,13 +14,12 @@ training.batch_size and model.anchors with the processes. Only the main process 
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, run_script
 
 if TYPE_CHECKING:
     from llmrec.runs.recipe import Recipe
@@ -107,8 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

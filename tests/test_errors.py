@@ -3,7 +3,7 @@
 import pytest
 
 from llmrec import errors
-from llmrec.errors import LlmrecError, nearest_name, shorten
+from llmrec.errors import DataError, LlmrecError, nearest_name, run_script, shorten
 
 
 def test_every_error_is_one_the_command_line_catches():
@@ -12,6 +12,21 @@ def test_every_error_is_one_the_command_line_catches():
     assert len(kinds) >= 7
     assert all(issubclass(kind, LlmrecError) for kind in kinds)
     assert issubclass(LlmrecError, ValueError)
+
+
+def test_a_mistake_in_a_script_is_a_sentence_and_status_2(capsys):
+    def main():
+        raise DataError("the file is empty.")
+
+    with pytest.raises(SystemExit) as caught:
+        run_script(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: the file is empty.\n"
+
+
+def test_a_defect_in_a_script_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_script(lambda: 1 // 0)
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ that everything fits together; its figures mean nothing.
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import ConfigError, run_script
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "signatures"))
 
@@ -55,9 +55,7 @@ def main() -> None:
     parser.add_argument("--test-runs", type=int, default=1, help="looks at the test part so far")
     parser.add_argument("--commit", help="of the code, where there is no repository to ask")
     arguments = parser.parse_args()
-    data = arguments.data or os.environ.get("LLMREC_DATA_HOME")
-    if not data:
-        raise ConfigError("set LLMREC_DATA_HOME to the folder with qa/ and text/.")
+    data = arguments.data or data_home()
 
     # ---- worlds, and one split of groups for all ----
     from reporting import limit_threads, without_test
@@ -74,7 +72,7 @@ def main() -> None:
         settings[name] = load_settings(arguments.settings, base, *changes_of(name))
         folder = arguments.work / f"{settings[name].kind}-{name}"
         started = time.perf_counter()
-        worlds[name] = make_world(settings[name], Path(data), folder)
+        worlds[name] = make_world(settings[name], data, folder)
         print(f"{name}: {worlds[name].about}, {time.perf_counter() - started:.0f} s", flush=True)
     if arguments.step == "make" or arguments.only is not None:
         return
@@ -112,8 +110,4 @@ def changes_of(name: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -11,7 +11,6 @@ core. Needs ``LLMREC_DATA_HOME``.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from mcq import KEYS, load_mode
 from reporting import limit_threads, without_test
 from scipy.special import expit
 
-from llmrec.errors import LlmrecError
+from llmrec.errors import run_script
 from llmrec.evaluation.metrics.pairs import ece
 from llmrec.runs.environment import hardware, source_commit
 from llmrec.runs.recipe import load_values
@@ -173,8 +172,4 @@ def _beta(scores: Values, labels: Values, weights: Values) -> Curve:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

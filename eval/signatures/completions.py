@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from reporting import data_home, limit_threads
+from reporting import limit_threads
 
-from llmrec.errors import LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import run_script
 from llmrec.runs.environment import hardware, source_commit
 from llmrec.runs.recipe import load_values
 from llmrec.signatures.comparison import compare_methods, write_signature_result
@@ -86,8 +87,4 @@ def split_without(signatures: SignatureSet, task: str, valid_share: float) -> Gr
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -13,7 +13,6 @@ but the transfer in results that are there. Needs ``LLMREC_DATA_HOME``.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from reporting import data_home, limit_threads, without_test
+from reporting import limit_threads, without_test
 
-from llmrec.errors import DataError, LlmrecError
+from llmrec.data.named import data_home
+from llmrec.errors import DataError, run_script
 from llmrec.runs.environment import hardware, source_commit
 from llmrec.runs.recipe import load_values
 from llmrec.signatures.comparison import (
@@ -172,8 +172,4 @@ def _moved(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LlmrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

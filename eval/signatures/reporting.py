@@ -1,22 +1,6 @@
-"""What the scripts of this folder share: the data folder, splits without a test part."""
+"""What the scripts of this folder share: splits without a test part, few threads."""
 
-import os
-from pathlib import Path
-
-from llmrec.errors import ConfigError
 from llmrec.signatures.splits import GroupSplit
-
-
-def data_home() -> Path:
-    """The data folder.
-
-    Raises:
-        ConfigError: ``LLMREC_DATA_HOME`` is not set.
-    """
-    home = os.environ.get("LLMREC_DATA_HOME")
-    if not home:
-        raise ConfigError("set LLMREC_DATA_HOME to the data folder.")
-    return Path(home)
 
 
 def without_test(split: GroupSplit) -> GroupSplit:

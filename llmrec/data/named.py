@@ -39,7 +39,11 @@ def dataset_info(name: str) -> Card:
         ConfigError: The name is unknown.
     """
     if name not in CARDS:
-        raise ConfigError(f"unknown data set {name!r}{nearest_name(name, CARDS)}.")
+        raise ConfigError(
+            f"unknown data set {name!r}{nearest_name(name, CARDS)}. Data of your own is a folder "
+            "with interactions.csv inside the folder that LLMREC_DATA_HOME names, called by its "
+            "own name."
+        )
     return CARDS[name]
 
 
@@ -47,6 +51,18 @@ def cache_home() -> Path:
     """Where downloads are kept: ``LLMREC_HOME``, else ``~/.cache/llmrec``."""
     given = os.environ.get("LLMREC_HOME")
     return Path(given) if given else Path.home() / ".cache" / "llmrec"
+
+
+def data_home() -> Path:
+    """The folder that ``LLMREC_DATA_HOME`` names.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    given = os.environ.get("LLMREC_DATA_HOME")
+    if not given:
+        raise ConfigError("LLMREC_DATA_HOME is not set; let it name the folder of data sets.")
+    return Path(given)
 
 
 def find_dataset(name: str) -> Path | None:

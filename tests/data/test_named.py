@@ -6,7 +6,14 @@ import pytest
 
 from llmrec.data import download, named
 from llmrec.data.cards import CARDS, Download
-from llmrec.data.named import cache_home, dataset_info, find_dataset, list_datasets, load_dataset
+from llmrec.data.named import (
+    cache_home,
+    data_home,
+    dataset_info,
+    find_dataset,
+    list_datasets,
+    load_dataset,
+)
 from llmrec.errors import ArtifactError, ConfigError, DataError
 
 RATINGS = "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n2,31,4,1260759145\n"
@@ -66,8 +73,18 @@ def test_cards_are_complete():
 def test_unknown_names_get_a_suggestion():
     with pytest.raises(ConfigError, match="'amazon-beuty'; did you mean 'amazon-beauty'"):
         dataset_info("amazon-beuty")
-    with pytest.raises(ConfigError, match="unknown data set"):
+    with pytest.raises(ConfigError, match=r"unknown data set.*own.*LLMREC_DATA_HOME names"):
         load_dataset("../data")
+
+
+def test_the_data_folder_is_the_one_named(homes, monkeypatch):
+    assert data_home() == homes / "data"
+    for value in ("", None):
+        monkeypatch.delenv("LLMREC_DATA_HOME", raising=False)
+        if value is not None:
+            monkeypatch.setenv("LLMREC_DATA_HOME", value)
+        with pytest.raises(ConfigError, match="LLMREC_DATA_HOME is not set"):
+            data_home()
 
 
 def test_without_permission_the_licence_is_named_and_nothing_is_fetched(network):
