@@ -67,8 +67,11 @@ def export(
     store: StoreArgument,
     user: UserArgument,
     output: Annotated[Path, typer.Option(help="Folder for the adapter, in peft's layout.")],
-    rank: Annotated[int | None, typer.Option(min=1, help="Rank; default is the exact one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float64, float32, float16, bfloat16.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Rank.  [default: the exact one]")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float64, float32, float16 or bfloat16.  [default: the store's]"),
+    ] = None,
     number: NumberOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,10 +90,11 @@ def verify(
     store: StoreArgument,
     user: Annotated[str | None, typer.Argument(metavar="[USER]", help="The user's id.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model; default is the one the store names.")
+        str | None, typer.Option(help="Base model.  [default: the one the store names]")
     ] = None,
     dtype: Annotated[
-        list[str] | None, typer.Option(help="Arithmetic to compare in; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Arithmetic to compare in; may be given again.  [default: float32]"),
     ] = None,
     number: NumberOption = False,
     as_json: JsonOption = False,

@@ -13,7 +13,7 @@ def serve(
     store: StoreArgument,
     base: Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the base model.")],
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- OPTIONS]", help="Options for vLLM.")
+        list[str] | None, typer.Argument(metavar="[OPTION]", help="Options for vLLM, after ' -- '.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8000,

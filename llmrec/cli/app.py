@@ -46,7 +46,7 @@ def root(
         print(context.get_help())
 
 
-app.command(short_help="Train and compare three models on real data.")(quickstart)
+app.command(short_help="Train and compare four models, write a report.")(quickstart)
 app.command(short_help="See what this machine has and lacks.")(doctor)
 app.add_typer(data_app, name="data", short_help="List, check, prepare, simulate data.")
 app.add_typer(items_app, name="items", short_help="Give items semantic IDs.")

@@ -11,7 +11,7 @@ from llmrec.cli.terminal import JsonOption, print_json
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Two or more runs, the reference first.")
+        list[Path], typer.Argument(metavar="RUN", help="Two or more runs, the reference first.")
     ],
     metric: Annotated[
         list[str] | None, typer.Option(help="Metrics to compare.  [default: all per-case ones]")

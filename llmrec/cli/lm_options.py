@@ -47,7 +47,7 @@ DryRunOption = Annotated[
 ]
 SettingOption = Annotated[
     list[str] | None,
-    typer.Option("--option", help="Setting of the backend, e.g. device=cpu or concurrency=4."),
+    typer.Option("--option", help="Setting of the backend, e.g. device=cpu; may be given again."),
 ]
 OverLongOption = Annotated[
     str, typer.Option("--over-long", help="A prompt that does not fit: error or keep_end.")
@@ -64,7 +64,7 @@ TopPOption = Annotated[
 TopKOption = Annotated[int, typer.Option("--top-k", help="Sample from so many tokens; 0 for all.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Of the sampling.")]
 StopOption = Annotated[
-    list[str] | None, typer.Option("--stop", help="Text that ends an answer; repeatable.")
+    list[str] | None, typer.Option("--stop", help="Text that ends an answer; may be given again.")
 ]
 
 

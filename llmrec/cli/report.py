@@ -10,7 +10,7 @@ from llmrec.cli.terminal import JsonOption, print_json
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories, the reference first.")
+        list[Path], typer.Argument(metavar="RUN", help="Run directories, the reference first.")
     ],
     adapters: Annotated[
         list[Path] | None,

@@ -17,7 +17,7 @@ _SHOWN = 10
 FilesArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="DATA...", help="Stores, logs of raw responses, tables of token probabilities."
+        metavar="DATA", help="Stores, logs of raw responses, tables of token probabilities."
     ),
 ]
 LabelsOption = Annotated[

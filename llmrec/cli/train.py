@@ -10,7 +10,7 @@ from llmrec.cli.terminal import JsonOption, print_json, progress
 
 OverrideOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a value of the recipe, e.g. training.batch_size=64."),
+    typer.Option("--set", help="Change a value, e.g. training.batch_size=64; may be given again."),
 ]
 
 
