@@ -1,5 +1,5 @@
 # The one interface: what a newcomer runs, CI runs.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-quickstart: install  ## train and compare three models on real or simulated data
+quickstart: install  ## train and compare four models on real or simulated data
 	$(BIN)/llmrec quickstart
 
 test: install  ## run the test suite

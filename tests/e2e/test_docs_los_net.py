@@ -22,7 +22,9 @@ def test_every_python_block_runs_after_the_ones_before_it(tmp_path, monkeypatch,
     assert len(found) >= 7
     for block in found:
         exec(compile(block, "los_net.md", "exec"), names)
-    assert "risk" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "risk" in printed
+    assert "mode processed_logprobs" in printed  # the refusal that the page shows
     assert len(names["risks"]) == len(names["records"][0])
 
 
