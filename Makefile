@@ -1,5 +1,5 @@
 # The one interface: what a newcomer runs, CI runs.
-PYTHON ?= $(or $(shell command -v python3.11),python3)
+PYTHON ?= $(shell command -v python3.11 2>/dev/null || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
