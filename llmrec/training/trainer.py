@@ -84,7 +84,7 @@ class Trainer:
             The log: training and validation rows.
 
         Raises:
-            ConfigError: ``config.group_by_length`` with rows that have no lengths.
+            ConfigError: The settings group rows by length, and rows have none.
             TrainingError: The loss is not finite (the best weights so far are put back), or
                 ``validate`` does not return ``config.metric``.
         """
@@ -191,10 +191,9 @@ class _Loop:
 
     def _row_groups(self) -> Iterator[tuple[npt.NDArray[np.int64], np.random.Generator]]:
         """The rest of this epoch's steps: global row groups, each with its own generator."""
-        epoch, seed = self.progress.epoch, self.config.seed
-        by_length = self.config.group_by_length
-        groups = epoch_order(self.source, self.steps_per_epoch, seed, epoch, by_length)
-        for index in range(self.progress.step_in_epoch, self.steps_per_epoch):
+        epoch, seed, steps = self.progress.epoch, self.config.seed, self.steps_per_epoch
+        groups = epoch_order(self.source, steps, seed, epoch, self.config.group_by_length)
+        for index in range(self.progress.step_in_epoch, steps):
             yield groups[index], np.random.default_rng([seed, epoch, index])
 
     def _step(

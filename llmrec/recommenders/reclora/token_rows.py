@@ -87,7 +87,7 @@ class TokenRows:
 
 
 def buckets(lengths: Int64, most_tokens: int) -> Iterator[Int64]:
-    """Group rows of similar length, so that little is padding.
+    """Group rows of similar length: no row is filled up to more than twice its length.
 
     Args:
         lengths: ``[n]`` tokens per row.
@@ -102,6 +102,8 @@ def buckets(lengths: Int64, most_tokens: int) -> Iterator[Int64]:
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < order.size:
-        rows = max(1, most_tokens // max(1, int(lengths[order[start]])))
-        yield order[start : start + rows]
-        start += rows
+        longest = int(lengths[order[start]])
+        group = order[start : start + max(1, most_tokens // max(1, longest))]
+        alike = group[2 * lengths[group] >= longest]
+        yield alike
+        start += alike.size

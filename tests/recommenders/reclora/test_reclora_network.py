@@ -76,9 +76,10 @@ def test_some_prompts_of_training_tell_no_history(model, pairs):
     ranker, (given, labels) = model.ranker, pairs
     drawn = np.tile(np.arange(10), 40)
     source = rows_of(ranker, given, labels, 10**6, history_dropout=0.25)
-    (bucket,) = source.batch(drawn, np.random.default_rng(3)).buckets
-    (again,) = source.batch(drawn, np.random.default_rng(3)).buckets
-    assert torch.equal(bucket.ids, again.ids)
+    drawing, again = (source.batch(drawn, np.random.default_rng(3)).buckets for _ in range(2))
+    assert len(drawing) > 1  # short prompts are not filled up to the length of long ones
+    for bucket, other in zip(drawing, again, strict=True):
+        assert torch.equal(bucket.ids, other.ids)
     ends = ranker.questions.ends
     bare = ranker.questions.beginnings(SPLIT.train_histories().take([0]).last(0))
     assert bare[0].tolist() == ranker.questions.bare[0].tolist()
@@ -88,7 +89,9 @@ def test_some_prompts_of_training_tell_no_history(model, pairs):
         told.add((*given.beginnings[row].tolist(), *end))
         untold.add((*bare[0].tolist(), *end))
     found = [
-        tuple(ids[there].tolist()) for ids, there in zip(bucket.ids, bucket.there, strict=True)
+        tuple(ids[there].tolist())
+        for bucket in drawing
+        for ids, there in zip(bucket.ids, bucket.there, strict=True)
     ]
     assert set(found) == told | untold
     assert 60 <= sum(each in untold for each in found) <= 140  # a hundred expected
@@ -171,5 +174,8 @@ def test_buckets_hold_every_row_once():
     assert all(lengths[g].max() * len(g) <= 400 for g in groups)
     padding = sum(lengths[g].max() * len(g) for g in groups) / lengths.sum()
     assert padding < 1.1
+    assert all(2 * lengths[g].min() >= lengths[g].max() for g in groups)
+    few_long = np.array([120, 12, 110, 10, 11])
+    assert [g.tolist() for g in buckets(few_long, 10_000)] == [[0, 2], [1, 4, 3]]
     assert [len(g) for g in buckets(np.array([500]), 400)] == [1]
     assert len(TokenRows.of([])) == 0
