@@ -76,7 +76,9 @@ def train(
         model.use_judged(split.labelled_cases("valid"))
     start = time.perf_counter()
     model.fit(split.train_histories(), split.cases("valid"))
-    seconds = {"training": time.perf_counter() - start}
+    log = getattr(model, "log", [])
+    before = log[-1]["seconds"] if log and resume else 0.0  # the log counts earlier processes, too
+    seconds = {"training": max(time.perf_counter() - start, before)}
     return keep(output, recipe, model, task, split, seed=seed, part=part, seconds=seconds)
 
 

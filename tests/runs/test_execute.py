@@ -1,5 +1,7 @@
 """Training, judging and resuming runs."""
 
+import json
+
 import pytest
 
 from llmrec.errors import ArtifactError, ConfigError, ProtocolError, StorageError
@@ -101,6 +103,18 @@ def test_resuming_equals_training_without_interruption(tmp_path, trained, sasrec
     assert {name: value.tolist() for name, value in weights(resumed).items()} == {
         name: value.tolist() for name, value in expected.items()
     }
+
+
+def test_a_resumed_training_took_as_long_as_all_its_parts(tmp_path, sasrec_recipe, monkeypatch):
+    took = train(sasrec_recipe, tmp_path / "run").info["seconds"]["training"]
+    manifests = sorted((tmp_path / "run.checkpoints").glob("*/manifest.json"))
+    long_ago = json.loads(manifests[-1].read_text())
+    for row in long_ago["progress"]["log"]:
+        row["seconds"] += 3600
+    long_ago["progress"]["seconds"] += 3600
+    manifests[-1].write_text(json.dumps(long_ago))
+    resumed = train(sasrec_recipe, tmp_path / "run", resume=True)
+    assert took < 3600 < resumed.info["seconds"]["training"]
 
 
 def test_training_anew_forgets_older_checkpoints(tmp_path, sasrec_recipe):
