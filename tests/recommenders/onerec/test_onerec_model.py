@@ -19,8 +19,11 @@ def make(form="encoder_decoder", session=2, epochs=2, **options):
         tokenizer={"codes": 8},
         text_encoder="tfidf:16",
         generator={**generator, **options.pop("generator", {})},
-        training={"epochs": epochs, "batch_size": 32, "learning_rate": 3e-3},
-        **{"beam": 80, **options},
+        **{
+            "beam": 80,
+            "training": {"epochs": epochs, "batch_size": 32, "learning_rate": 3e-3},
+            **options,
+        },
     ).use_catalog(DATA.catalog)
 
 
@@ -105,6 +108,13 @@ def test_it_learns(model):
     before, after = model.log[0], [row for row in model.log if "loss" in row][-1]
     assert after["loss"] < before["loss"]
     assert any("valid" in row for row in model.log)
+
+
+@pytest.mark.parametrize("form", ["encoder_decoder", "decoder"])
+def test_it_learns_from_batches_of_like_length(form):
+    training = {"epochs": 3, "batch_size": 32, "learning_rate": 3e-3, "group_by_length": True}
+    losses = [row["loss"] for row in make(form, training=training).fit(TRAIN).log]
+    assert losses[-1] < losses[0]
 
 
 def test_saved_and_loaded_it_is_the_same(model, tmp_path):

@@ -84,6 +84,7 @@ def test_sessions_against_a_loop(rule, most):
         assert [i for i in batch.history[row].tolist() if i] == history[-5:]
         assert [i for i in batch.session[row].tolist() if i] == session
     assert batch.n_targets == 3 * sum(len(session) for _, session in expected)
+    assert rows.row_lengths.tolist() == (batch.history > 0).sum(1).tolist()
 
 
 @pytest.mark.parametrize("longest", [2, 5, 50])
@@ -91,6 +92,7 @@ def test_every_item_but_the_first_is_learnt_once_in_its_context(longest):
     data = histories()
     rows = SequenceRows(data, longest, 3)
     batch = rows.batch(np.arange(len(rows)), np.random.default_rng(0))
+    assert rows.row_lengths.tolist() == (batch.session > 0).sum(1).tolist()
     learnt = []
     for session, learn in zip(batch.session.tolist(), batch.learn.tolist(), strict=True):
         items = [item for item in session if item]
