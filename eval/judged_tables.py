@@ -18,6 +18,7 @@ from llmrec.evaluation.judged_pairs import metric_draws
 from llmrec.evaluation.results import SeedFigure, make_result, write_result
 from llmrec.evaluation.significance import holm
 from llmrec.evaluation.tasks import Task
+from llmrec.runs.recipe import parse_recipe
 from llmrec.storage import read_json
 
 RESULTS = ROOT / "eval" / "results"
@@ -82,7 +83,9 @@ def require_same_recipe(
 ) -> None:
     wanted = plan.recipe_of(choice, settled(plan, choice, runs)).as_dict()
     for about in abouts:
-        if {**about["recipe"], "seeds": None} != {**wanted, "seeds": None}:
+        # settings added since the training had their defaults
+        trained = parse_recipe({**about["recipe"], "seeds": wanted["seeds"]}).as_dict()
+        if trained != wanted:
             raise ArtifactError(f"{choice.name} was trained with other settings; train it again.")
 
 

@@ -123,3 +123,11 @@ def test_runs_of_other_settings_are_refused(trained, tmp_path):
     abouts = [judged_plan.read_json(judged_plan.folder_of(runs, wider.name, 1) / "about.json")]
     with pytest.raises(ArtifactError, match="trained with other settings"):
         judged_tables.require_same_recipe(plan, wider, abouts, runs)
+
+
+def test_settings_that_came_later_had_their_defaults(trained):
+    _, plan, runs = trained
+    wider = plan.choices["DIN, wider"]
+    about = judged_plan.read_json(judged_plan.folder_of(runs, wider.name, 1) / "about.json")
+    assert about["recipe"]["training"].pop("group_by_length") is False
+    judged_tables.require_same_recipe(plan, wider, [about], runs)
