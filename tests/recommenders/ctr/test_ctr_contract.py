@@ -30,8 +30,8 @@ class TestDeepFM(RecommenderContract):
     [
         ({"fields": ["user"]}, "no field describes the item"),
         ({"fields": ["item", "item"]}, "two fields have the same name"),
-        ({"fields": ["itme"]}, r"fields\.0\.kind: "),
-        ({"train_share": 0}, "train_share: .*greater than 0"),
+        ({"fields": ["itme"]}, r"fields\.0\.kind is 'itme': "),
+        ({"train_share": 0}, "train_share is 0: .*greater than 0"),
     ],
 )
 def test_settings_out_of_range(options, sentence):

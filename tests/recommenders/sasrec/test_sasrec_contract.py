@@ -33,9 +33,9 @@ class TestContractPreNormSampled(RecommenderContract):
     [
         ({"dim": 9}, r"heads=2 must divide dim=9"),
         ({"dims": 8}, r"unknown option 'dims'; did you mean 'dim'"),
-        ({"training": {"epochs": 0}}, r"training\.epochs: .*greater than"),
-        ({"training": {"epoch": 3}}, r"training\.epoch: "),
-        ({"dropout": 1.0}, r"dropout: .*less than 1"),
+        ({"training": {"epochs": 0}}, r"training\.epochs is 0: .*greater than"),
+        ({"training": {"epoch": 3}}, r"unknown key 'training\.epoch'; did you mean 'epochs'"),
+        ({"dropout": 1.0}, r"dropout is 1\.0: .*less than 1"),
     ],
 )
 def test_settings_out_of_range(options, sentence):

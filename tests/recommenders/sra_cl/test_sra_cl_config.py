@@ -69,11 +69,11 @@ def test_settings_survive_json(options):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"alpha": -0.1}, "alpha: .*greater than or equal to 0"),
-        ({"temperature": 0}, "temperature: .*greater than 0"),
+        ({"alpha": -0.1}, "alpha is -0.1: .*greater than or equal to 0"),
+        ({"temperature": 0}, "temperature is 0: .*greater than 0"),
         ({"neighbor_pol": "all"}, "unknown option 'neighbor_pol'; did you mean 'neighbor_pool'"),
-        ({"attention": "gat"}, "attention: .*'gat_v1'"),
-        ({"replace_probability": 1.2}, "replace_probability: .*less than or equal to 1"),
+        ({"attention": "gat"}, "attention is 'gat': .*'gat_v1'"),
+        ({"replace_probability": 1.2}, "replace_probability is 1.2: .*less than or equal to 1"),
         ({"neighbor_bank": "none", "anchors": 5000}, "lower anchors"),
         ({"paper_compat": True, "heads": 3}, "heads=3 must divide dim=64"),
     ],
