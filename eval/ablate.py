@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from record import committed_state
+from record import committed_state, is_trained_by
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
@@ -26,7 +26,7 @@ from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.tasks import Task, load_task
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import train
-from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
+from llmrec.runs.recipe import Recipe, load_recipe
 from llmrec.storage import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -151,9 +151,7 @@ def runs_of(plan: Plan, runs: Path, variant: str) -> list[RunDirectory]:
     recipe = plan.recipe_of(variant)
     found = [RunDirectory(plan.folder(runs, variant, seed)) for seed in plan.seeds]
     for run in found:
-        # Seeds may be trained one by one, and settings added since then had their defaults.
-        trained = parse_recipe({**run.info["recipe"], "seeds": list(recipe.seeds)})
-        if trained.as_dict() != recipe.as_dict():
+        if not is_trained_by(run.info["recipe"], recipe):
             raise ArtifactError(f"{run.path} was trained with other settings; train it again.")
     return found
 

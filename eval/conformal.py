@@ -24,17 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from conformal_items import (
-    GRID,
-    MEMBERS,
-    RECIPE,
-    ROOT,
-    SHAPES,
-    Cell,
-    Shape,
-    Values,
-    cells,
-)
+from conformal_items import GRID, MEMBERS, RECIPE, ROOT, SHAPES, Cell, Shape, Values, cells
 from pydantic import BaseModel, ConfigDict
 from record import committed_state
 

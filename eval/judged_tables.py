@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from judged_plan import ROOT, Choice, Plan, folder_of, settled
-from record import committed_state
+from record import committed_state, is_trained_by
 
 from llmrec.data.histories import Histories, Origin
 from llmrec.data.named import load_dataset
@@ -18,7 +18,6 @@ from llmrec.evaluation.judged_pairs import metric_draws
 from llmrec.evaluation.results import SeedFigure, make_result, write_result
 from llmrec.evaluation.significance import holm
 from llmrec.evaluation.tasks import Task
-from llmrec.runs.recipe import parse_recipe
 from llmrec.storage import read_json
 
 RESULTS = ROOT / "eval" / "results"
@@ -81,11 +80,9 @@ def scores_of(
 def require_same_recipe(
     plan: Plan, choice: Choice, abouts: list[dict[str, Any]], runs: Path
 ) -> None:
-    wanted = plan.recipe_of(choice, settled(plan, choice, runs)).as_dict()
+    wanted = plan.recipe_of(choice, settled(plan, choice, runs))
     for about in abouts:
-        # settings added since the training had their defaults
-        trained = parse_recipe({**about["recipe"], "seeds": wanted["seeds"]}).as_dict()
-        if trained != wanted:
+        if not is_trained_by(about["recipe"], wanted):
             raise ArtifactError(f"{choice.name} was trained with other settings; train it again.")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from record import committed_state
+from record import committed_state, is_trained_by
 from session_judging import (
     TRUE,
     Asked,
@@ -55,7 +55,7 @@ from llmrec.recommenders.onerec.sources import vectors_of
 from llmrec.runs.aligning import align, alignment_of, work_folder
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import train
-from llmrec.runs.recipe import Recipe, load_recipe, parse_recipe
+from llmrec.runs.recipe import Recipe, load_recipe
 from llmrec.storage import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -311,8 +311,7 @@ def runs_of(plan: Plan, place: Place) -> list[RunDirectory]:
     recipe = plan.recipe_of()
     runs = [RunDirectory(place.aligned(None, seed)) for seed in plan.seeds]
     for run, seed in zip(runs, plan.seeds, strict=True):
-        made = parse_recipe({**run.info["recipe"], "seeds": list(recipe.seeds)})
-        if made.as_dict() != recipe.as_dict() or run.info["seed"] != seed:
+        if not is_trained_by(run.info["recipe"], recipe) or run.info["seed"] != seed:
             raise ArtifactError(f"{run.path} was made by another recipe or seed; align it again.")
     return runs
 

@@ -73,11 +73,17 @@ def runs_of(recipe: Recipe, folder: Path) -> list[RunDirectory]:
     several = len(recipe.seeds) > 1
     runs = [RunDirectory(folder / f"seed-{s}" if several else folder) for s in recipe.seeds]
     for run, seed in zip(runs, recipe.seeds, strict=True):
-        # Seeds may be trained one by one, and settings added since then had their defaults.
-        trained = parse_recipe({**run.info["recipe"], "seeds": list(recipe.seeds)})
-        if trained.as_dict() != recipe.as_dict() or run.info["seed"] != seed:
+        if not is_trained_by(run.info["recipe"], recipe) or run.info["seed"] != seed:
             raise ArtifactError(f"{run.path} was trained by another recipe or seed; train again.")
     return runs
+
+
+def is_trained_by(told: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether what a run tells of its recipe is this one.
+
+    Seeds may be trained one by one, and settings added since then had their defaults.
+    """
+    return parse_recipe({**told, "seeds": list(recipe.seeds)}).as_dict() == recipe.as_dict()
 
 
 def judged(

@@ -174,7 +174,6 @@ def _refusal(path: Path, number: int) -> StorageError:
 
 def _made_beside(path: Path, make: Callable[[], _Made]) -> _Made:
     """Make the folder that ``path`` is to lie in, and something in it."""
-    require_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return make()

@@ -21,6 +21,7 @@ LEVELS = {
     "resources": 0,
     "contracts": 0,
     "templates": 0,
+    "validation": 0,
     "data": 1,
     "evaluation": 2,
     "training": 2,
@@ -296,6 +297,17 @@ def test_start_loads_nothing_heavy(module):
     code = (
         f"import sys, {module}\n"
         "heavy = {'torch', 'polars', 'numpy', 'transformers', 'pydantic', 'yaml'}\n"
+        "print(*sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", ["llmrec.training.config", "llmrec.tiny_lm.config"])
+def test_settings_load_without_data_or_models(module):
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'torch', 'polars', 'numpy', 'transformers'}\n"
         "print(*sorted(heavy & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,8 +22,8 @@ import llmrec
 from llmrec.adapters.config import GatedLoraConfig
 from llmrec.adapters.gates import GateBank
 from llmrec.errors import ArtifactError
-from llmrec.evaluation.validation import validated
 from llmrec.storage import atomic_directory, file_sha256, read_json
+from llmrec.validation import validated
 
 MANIFEST, WEIGHTS = "gated_lora.json", "gated_lora.safetensors"
 _FORMAT = 1

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from llmrec.adapters.config import Compose, GatedLoraConfig, GateScope
 from llmrec.errors import ConfigError, nearest_name
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.resources import resource_dir
+from llmrec.validation import Strict, validated
 
 
 class LoraRecipe(Strict):

@@ -11,8 +11,8 @@ import llmrec
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.experts import Experts
 from llmrec.errors import ArtifactError, ConfigError
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import atomic_directory, read_json, write_json
+from llmrec.validation import Strict, validated
 
 MANIFEST, EXPERTS = "store.json", "experts"
 _FORMAT = 1

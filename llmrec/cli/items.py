@@ -125,8 +125,8 @@ def _config(changes: list[str]) -> Any:
     import yaml
 
     from llmrec.errors import ConfigError
-    from llmrec.evaluation.validation import validated
     from llmrec.recommenders.onerec.tokenizer.config import TokenizerConfig
+    from llmrec.validation import validated
 
     settings: dict[str, Any] = TokenizerConfig().model_dump()
     for change in changes:

@@ -40,10 +40,10 @@ OwnerOption = Annotated[
     str | None, typer.Option("--owner", help="Whose data is in the lines that do not say.")
 ]
 ShardOption = Annotated[
-    str | None, typer.Option("--shard", help="Answer part i of n only, given as i/n.")
+    str | None, typer.Option("--shard", help="Do part i of n only, given as i/n.")
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what it would cost, and ask nothing.")
+    bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")
 ]
 SettingOption = Annotated[
     list[str] | None,

@@ -5,10 +5,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmrec.cli.lm_options import (
+    CacheOption,
+    DryRunOption,
+    MaxTokensOption,
+    SettingOption,
+    ShardOption,
+)
 from llmrec.cli.terminal import JsonOption, print_json, printable, progress
 
 if TYPE_CHECKING:
     from llmrec.runs.profiles import ProfileJob
+
+ModelOption = Annotated[
+    str | None, typer.Option(help="Language model; without one a template is the profile.")
+]
+GranularityOption = Annotated[str, typer.Option(help="Of users: prefix, every_m or user.")]
+TemplateOption = Annotated[
+    str | None, typer.Option(help="Another template; 'llmrec lm prompts' lists them.")
+]
+BeforeOption = Annotated[
+    str | None, typer.Option(help="Template whose text comes before what the model wrote.")
+]
+InsteadOption = Annotated[
+    str | None, typer.Option(help="Template whose text is taken where the model wrote nothing.")
+]
+ChatOption = Annotated[
+    str | None, typer.Option(help="Tokenizer whose chat format wraps the prompt.")
+]
 
 app = typer.Typer(rich_markup_mode=None, help="Write texts about users and items.")
 
@@ -24,48 +48,30 @@ def write(
         str, typer.Argument(metavar="TASK", help="Written from the training part of its split.")
     ],
     output: Annotated[Path, typer.Option(help="Folder of the finished table.")],
-    model: Annotated[
-        str | None, typer.Option(help="Language model; without one a template is the profile.")
-    ] = None,
+    model: ModelOption = None,
     kind: Annotated[str, typer.Option(help="users or items.")] = "users",
-    granularity: Annotated[
-        str, typer.Option(help="Of users: prefix, every_m or user.")
-    ] = "every_m",
+    granularity: GranularityOption = "every_m",
     every: Annotated[int, typer.Option(min=1, help="The m of every_m.")] = 5,
     titles: Annotated[int, typer.Option(min=1, help="Newest titles that are told.")] = 11,
-    template: Annotated[
-        str | None, typer.Option(help="Another template; 'llmrec lm prompts' lists them.")
-    ] = None,
-    before: Annotated[
-        str | None, typer.Option(help="Template whose text comes before what the model wrote.")
-    ] = None,
-    instead: Annotated[
-        str | None, typer.Option(help="Template whose text is taken where the model wrote nothing.")
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 256,
-    chat_tokenizer: Annotated[
-        str | None, typer.Option(help="Tokenizer whose chat format wraps the prompt.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Keep answers in this file, too.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option", help="Setting of the backend, e.g. device=cpu; may be given again."
-        ),
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option("--shard", help="Write part i of n only, given as i/n.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost, and write nothing.")
-    ] = False,
+    template: TemplateOption = None,
+    before: BeforeOption = None,
+    instead: InsteadOption = None,
+    max_tokens: MaxTokensOption = 256,
+    chat_tokenizer: ChatOption = None,
+    cache: CacheOption = None,
+    option: SettingOption = None,
+    shard: ShardOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write profiles for TASK. What was written is kept: run it again after a kill to go on."""
+    from llmrec.cli.settings import top_level_settings
     from llmrec.data.named import load_dataset
     from llmrec.evaluation.tasks import load_task
+    from llmrec.inference.opening import seen_by
     from llmrec.inference.shards import parse_shard
     from llmrec.profiles.profile import MANIFEST
+    from llmrec.runs import profiles
     from llmrec.storage import require_place
     from llmrec.templates import load_template
 
@@ -74,9 +80,6 @@ def write(
     wanted = load_task(task)
     prompt = None if template is None else load_template(template)
     split = wanted.split(load_dataset(wanted.dataset))
-    from llmrec.cli.settings import top_level_settings
-    from llmrec.runs import profiles
-
     requests = profiles.requests_for(split, kind, granularity, every, titles)  # type: ignore[arg-type]
     if model is None:
         _refuse_model_options(before, instead, chat_tokenizer, cache, option)
@@ -96,8 +99,6 @@ def write(
             chat_tokenizer=chat_tokenizer,
             options=top_level_settings(option or []),
         )
-    from llmrec.inference.opening import seen_by
-
     vouched = model is not None and bool(seen_by(model))
     job = profiles.ProfileJob(requests, writer, prompt, split, output, vouched)
     _run(job, part, dry_run, as_json)

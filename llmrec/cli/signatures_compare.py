@@ -1,7 +1,7 @@
 """``llmrec signatures compare``: LOS-Net, all baselines and the controls in one table."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,21 @@ from llmrec.cli.signatures_options import (
 )
 from llmrec.cli.terminal import JsonOption, print_json, progress
 
+if TYPE_CHECKING:
+    from llmrec.signatures.comparison.results import SignatureResult
+
 _DRAWS = 1000
+BaselineOption = Annotated[
+    list[str] | None, typer.Option(help="Only this baseline; may be given again.")
+]
+BlindOption = Annotated[str | None, typer.Option(help="Column whose text the blind control reads.")]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting of LOS-Net, e.g. training.epochs=60."),
+]
+FiguresOption = Annotated[
+    Path | None, typer.Option(help="Also write the figures to OUTPUT/signatures/NAME.json.")
+]
 
 
 def compare(
@@ -26,20 +40,11 @@ def compare(
     labels: LabelsOption = None,
     group: GroupOption = None,
     where: WhereOption = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="Only this baseline; may be given again.")
-    ] = None,
-    blind: Annotated[
-        str | None, typer.Option(help="Column whose text the blind control reads.")
-    ] = None,
+    baseline: BaselineOption = None,
+    blind: BlindOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every learnt method.")] = 3,
-    override: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting of LOS-Net, e.g. training.epochs=60."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Also write the figures to OUTPUT/signatures/NAME.json.")
-    ] = None,
+    override: OverrideOption = None,
+    output: FiguresOption = None,
     name: Annotated[str, typer.Option(help="What the figures are called.")] = "signatures",
     k: KOption = 20,
     mode: ModeOption = "unknown",
@@ -55,7 +60,6 @@ def compare(
     from llmrec.runs.environment import hardware, source_commit
     from llmrec.signatures.baselines import BASELINES
     from llmrec.signatures.comparison import compare_methods, write_signature_result
-    from llmrec.signatures.comparison.results import methods_table
     from llmrec.signatures.splits import split_groups
 
     signatures, bad = read_data(data, log_options(k, mode), group, labels, where)
@@ -89,6 +93,13 @@ def compare(
     if as_json:
         print_json(result.model_dump(mode="json"))
         return
+    _say(result)
+
+
+def _say(result: "SignatureResult") -> None:
+    """The table, the gap to the best baseline, and what could not be judged."""
+    from llmrec.signatures.comparison.results import methods_table
+
     print(methods_table(result))
     gap = result.best_baseline
     if gap is not None:

@@ -1,6 +1,7 @@
 """``llmrec signatures report``: from raw files to one offline HTML page."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,34 +22,37 @@ from llmrec.cli.terminal import JsonOption, print_json, progress
 
 if TYPE_CHECKING:
     from llmrec.signatures.records import SignatureSet
+    from llmrec.signatures.report.judged import RiskReport
+
+DetectorOption = Annotated[
+    Path | None, typer.Option(help="A trained detector; none judges the logs by themselves.")
+]
+LeaveOutOption = Annotated[
+    str | None, typer.Option(help="Column whose values are left out one by one, e.g. task.")
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="A baseline to show; may be given again, the main one first."),
+]
+ByOption = Annotated[
+    list[str] | None, typer.Option("--by", help="Column to show figures by; may be given again.")
+]
+AlphaOption = Annotated[
+    list[float] | None, typer.Option(help="Error budget to speak of; may be given again.")
+]
 
 
 def report(
     data: FilesArgument,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("risks.html"),
-    detector: Annotated[
-        Path | None, typer.Option(help="A trained detector; none judges the logs by themselves.")
-    ] = None,
+    detector: DetectorOption = None,
     labels: LabelsOption = None,
     group: GroupOption = None,
     where: WhereOption = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(help="Column whose values are left out one by one, e.g. task."),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method", help="A baseline to show; may be given again, the main one first."
-        ),
-    ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option("--by", help="Column to show figures by; may be given again."),
-    ] = None,
-    alpha: Annotated[
-        list[float] | None, typer.Option(help="Error budget to speak of; may be given again.")
-    ] = None,
+    leave_out: LeaveOutOption = None,
+    method: MethodOption = None,
+    by: ByOption = None,
+    alpha: AlphaOption = None,
     delta: Annotated[float, typer.Option(help="Probability of breaking it.")] = 0.05,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Risk of answers",
     k: KOption = 20,
@@ -60,8 +64,6 @@ def report(
     With labels, risks come from records that the judge has not seen: those of a detector, or of
     baselines that learn from the other folds. Without labels the page shows risks alone.
     """
-    from llmrec.errors import ConfigError, nearest_name
-    from llmrec.signatures.baselines import BASELINES
     from llmrec.signatures.report import write_risk_report
     from llmrec.signatures.report.building import (
         METHODS,
@@ -70,9 +72,6 @@ def report(
         report_of_logs,
     )
 
-    for name in method or ():
-        if name not in BASELINES:
-            raise ConfigError(f"unknown baseline {name!r}{nearest_name(name, BASELINES)}.")
     signatures, bad = read_data(data, log_options(k, mode), group, labels, where)
     columns = [name for name in (by or _columns(signatures)) if name != "id"]
     wanted = Wanted(
@@ -97,15 +96,18 @@ def report(
     if made.is_judged:
         figures = {name: round(found.auc, 4) for name, found in made.intervals.items()}
     if as_json:
-        lines = [str(line) for line in bad]
-        print_json(
-            {"report": str(written), "records": len(signatures), "auc": figures, "bad": lines}
-        )
+        told = {"report": str(written), "records": len(signatures), "auc": figures}
+        print_json({**told, "bad": [str(line) for line in bad]})
         return
+    _say(made, written, len(signatures), figures)
+
+
+def _say(made: "RiskReport", written: Path, records: int, figures: Mapping[str, float]) -> None:
+    """Where the page is, and what the reader should know first."""
     for remark in made.remarks:
         print(remark, file=sys.stderr)
     aucs = "".join(f", {name} {value:.3f}" for name, value in figures.items())
-    print(f"report: {written} ({len(signatures):,} records{'; AUC' if aucs else ''}{aucs[1:]})")
+    print(f"report: {written} ({records:,} records{'; AUC' if aucs else ''}{aucs[1:]})")
 
 
 def _columns(signatures: "SignatureSet") -> list[str]:

@@ -15,8 +15,8 @@ from llmrec.errors import ArtifactError, ConfigError
 from llmrec.evaluation.comparison import compare
 from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.results import FileName, SeedFigure, figures_over_seeds
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import read_json, write_json
+from llmrec.validation import Strict, validated
 
 ABLATIONS = "ablations"
 

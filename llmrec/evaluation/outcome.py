@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmrec.data.splits import Cases
 from llmrec.errors import ArtifactError
 from llmrec.evaluation.protocol import JudgedPart, Protocol
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import atomic_file, read_json, write_json
+from llmrec.validation import Strict, validated
 
 
 class Figure(Strict):

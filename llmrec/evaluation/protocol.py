@@ -17,7 +17,7 @@ from llmrec.data.splits import TEST, TRAIN, VALID, Split
 from llmrec.errors import ConfigError, ProtocolError, nearest_name
 from llmrec.evaluation.metrics import parse_metric
 from llmrec.evaluation.slices import SLICES
-from llmrec.evaluation.validation import Strict
+from llmrec.validation import Strict
 
 JudgedPart = Literal["valid", "test"]
 Candidates = Literal["catalog", "pairs"]

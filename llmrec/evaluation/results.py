@@ -18,8 +18,8 @@ from llmrec.evaluation.comparison import average_seeds, user_column
 from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.protocol import Protocol, require_same
 from llmrec.evaluation.significance import ratio_intervals
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import read_json, write_json
+from llmrec.validation import Strict, validated
 
 BENCHMARKS = "benchmarks"
 _NOT_TASKS = (BENCHMARKS, "ablations", "signatures", "sessions", "streams")

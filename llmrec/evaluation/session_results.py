@@ -17,8 +17,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.evaluation.results import FileName, SeedFigure
 from llmrec.evaluation.significance import mean_interval, resample_weights
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.storage import read_json, write_json
+from llmrec.validation import Strict, validated
 
 SESSIONS = "sessions"
 FIGURES = ("true_reward", "model_reward", "second_judge", "diversity", "legality", "ndcg@10")

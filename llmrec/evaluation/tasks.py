@@ -13,8 +13,8 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.splits import Split, make_split
 from llmrec.errors import ConfigError, ProtocolError, nearest_name
 from llmrec.evaluation.protocol import Judging
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.resources import resource_dir
+from llmrec.validation import Strict, validated
 
 SplitParam = str | int | float | bool
 

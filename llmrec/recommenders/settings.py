@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from llmrec.errors import ConfigError, nearest_name
-from llmrec.evaluation.validation import validated
+from llmrec.validation import validated
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 

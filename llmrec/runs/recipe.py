@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from llmrec.errors import ConfigError
-from llmrec.evaluation.validation import validated
+from llmrec.validation import validated
 
 if TYPE_CHECKING:
     from llmrec.recommenders.base import BaseRecommender

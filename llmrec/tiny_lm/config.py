@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmrec.errors import ConfigError, nearest_name
-from llmrec.evaluation.validation import validated
 from llmrec.training import TrainingConfig
+from llmrec.validation import validated
 
 HEAD_DIM = 32
 """Width of an attention head: the smallest that vLLM serves."""

@@ -13,7 +13,7 @@ from llmrec.errors import ConfigError
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import epoch_generator
 
-_STEPS_SORTED_TOGETHER = 50  # of Hugging Face's length-grouped sampler, too
+_STEPS_SORTED_TOGETHER = 50  # as in the length-grouped sampler of Hugging Face
 
 Int64Array = npt.NDArray[np.int64]
 

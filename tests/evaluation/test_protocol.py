@@ -5,7 +5,7 @@ from scripted_recommender import random_dataset, toy_split
 from llmrec.data import Origin, global_time, leave_one_out, ratio
 from llmrec.errors import ConfigError, ProtocolError
 from llmrec.evaluation.protocol import Judging, Protocol, require_same, require_unseen
-from llmrec.evaluation.validation import validated
+from llmrec.validation import validated
 
 
 def protocol(split, part="test", limit=None, **judging):

@@ -89,8 +89,8 @@ class GateInputs:
     @classmethod
     def from_arrays(cls, kind: GateInput, arrays: Mapping[str, npt.NDArray[Any]]) -> "GateInputs":
         """Inverse of :meth:`arrays`."""
-        further = (arrays.get(name) for name in ("whitening", "strangers"))
-        return cls(kind, arrays["mean"], arrays["deviation"], *further)
+        whitening, strangers = arrays.get("whitening"), arrays.get("strangers")
+        return cls(kind, arrays["mean"], arrays["deviation"], whitening, strangers)
 
 
 def raw_states(

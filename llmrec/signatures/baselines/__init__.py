@@ -6,6 +6,7 @@ from llmrec.signatures.baselines.named import (
     SINGLE_SCORES,
     load_baseline,
     make_baseline,
+    require_baseline,
 )
 from llmrec.signatures.baselines.scores import score_records
 
@@ -15,5 +16,6 @@ __all__ = [
     "SINGLE_SCORES",
     "load_baseline",
     "make_baseline",
+    "require_baseline",
     "score_records",
 ]

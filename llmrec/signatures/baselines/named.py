@@ -56,12 +56,21 @@ def make_baseline(
         >>> risk.shape
         (80,)
     """
+    require_baseline(name)
     if name in SCORES:
         return SingleScore(name, task, seed)
-    if name not in _LEARNT:
-        raise ConfigError(f"unknown baseline {name!r}{nearest_name(name, BASELINES)}.")
     more = {"training": training} if name.startswith("atp_") else {}
     return _LEARNT[name](task=task, seed=seed, **more)
+
+
+def require_baseline(name: str) -> None:
+    """Refuse a name that no baseline has.
+
+    Raises:
+        ConfigError: There is no such baseline.
+    """
+    if name not in BASELINES:
+        raise ConfigError(f"unknown baseline {name!r}{nearest_name(name, BASELINES)}.")
 
 
 def uses_seed(name: str) -> bool:

@@ -11,9 +11,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.evaluation.results import FileName, SeedFigure
-from llmrec.evaluation.validation import Strict, validated
 from llmrec.signatures.comparison.bootstrap import METRICS
 from llmrec.storage import read_json, write_json
+from llmrec.validation import Strict, validated
 
 FOLDER = "signatures"
 

@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llmrec.evaluation.validation import validated
 from llmrec.training.config import TrainingConfig
+from llmrec.validation import validated
 
 Normaliser = Literal["topk", "full", "full_approx", "none"]
 Task = Literal["correctness", "membership"]

@@ -9,7 +9,12 @@ import numpy.typing as npt
 from llmrec.contracts import RiskScorer
 from llmrec.errors import LlmrecError
 from llmrec.signatures.attribution import token_effects
-from llmrec.signatures.baselines import SINGLE_SCORES, make_baseline, score_records
+from llmrec.signatures.baselines import (
+    SINGLE_SCORES,
+    make_baseline,
+    require_baseline,
+    score_records,
+)
 from llmrec.signatures.calibrated import CalibratedDetector
 from llmrec.signatures.cross_fit import cross_fit, fold_of_group
 from llmrec.signatures.decision.labelled import upside_down
@@ -37,6 +42,9 @@ class Wanted:
         maps: How many of the riskiest texts to show token by token.
         remarks: Sentences to read first.
         sources: Names of the files.
+
+    Raises:
+        ConfigError: A method is no baseline.
     """
 
     methods: Sequence[str] = METHODS
@@ -46,6 +54,10 @@ class Wanted:
     maps: int = _MAPS
     remarks: Sequence[str] = ()
     sources: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            require_baseline(name)
 
 
 def report_of_detector(
