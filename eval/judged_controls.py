@@ -146,7 +146,7 @@ class Runs:
 
     def _fitted(self, recipe: Recipe, seed: int, checkpoints: Path) -> Any:
         split, settings = self._split, recipe.model.settings
-        model: Any = recipe.make_model(seed, checkpoints, False)
+        model: Any = recipe.make_model(seed, checkpoints, True)
         model.use_catalog(split.dataset.catalog).use_judged(split.labelled_cases("valid"))
         stages = model.name == "reclora"
         about_ctr = repr((seed, settings.get("ctr"), settings.get("ctr_share")))

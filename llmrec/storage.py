@@ -105,6 +105,28 @@ def require_place(path: str | Path, marker: str | None = None) -> None:
         )
 
 
+def require_finished(work: str | Path, result: str | Path) -> None:
+    """Refuse to begin anew where that would throw away work that was broken off.
+
+    Args:
+        work: The directory in which work keeps what it goes on from.
+        result: The file that is written last. Work that is older than it has come to an end.
+
+    Raises:
+        ArtifactError: Something in ``work`` is newer than ``result``, or there is no result.
+    """
+    work, result = Path(work), Path(result)
+    kept = list(_entries(work)) if work.is_dir() else []
+    if not kept:
+        return
+    newest = max(path.stat().st_mtime for path in kept)
+    if not result.is_file() or result.stat().st_mtime < newest:
+        raise ArtifactError(
+            f"{work} holds work that was broken off; go on with it by --resume (resume=True), or "
+            "remove that directory to begin anew."
+        )
+
+
 def require_file(path: str | Path) -> None:
     """Refuse a file that could not be written, before the work; see :func:`require_place`.
 

@@ -13,6 +13,7 @@ from llmrec.storage import (
     file_sha256,
     read_json,
     require_file,
+    require_finished,
     require_place,
     write_json,
     write_text,
@@ -171,6 +172,20 @@ def test_places_that_can_be_made_are_not_refused(tmp_path, monkeypatch):
     for place in ("run", "new/deep/run", tmp_path / "new" / "run"):
         require_place(place)
     assert not any(tmp_path.iterdir())  # a check, which makes nothing
+
+
+def test_only_work_that_is_older_than_its_result_may_go(tmp_path):
+    work, result = tmp_path / "work", tmp_path / "result"
+    require_finished(work, result)  # nothing there
+    (work / "step-1").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=r"work holds work that was broken off; .*--resume"):
+        require_finished(work, result)
+    result.touch()
+    os.utime(work / "step-1", (1000, 1000))
+    require_finished(work, result)
+    os.utime(result, (999, 999))
+    with pytest.raises(ArtifactError, match="broken off"):
+        require_finished(work, result)
 
 
 def test_a_directory_is_not_replaced_by_a_file(tmp_path):

@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,7 +39,7 @@ def quickstart(
     with stage("loading the libraries", as_json):
         from llmrec.runs import quickstart as steps
         from llmrec.runs.comparing import compare_runs
-        from llmrec.runs.execute import train
+        from llmrec.runs.execute import checkpoints_of, train
         from llmrec.runs.reporting import report_runs
     with stage("looking for data", as_json):
         choice = steps.choose_data(data, small)
@@ -51,6 +52,7 @@ def quickstart(
     runs: dict[str, RunDirectory] = {}
     for name, recipe in steps.recipes(task, seed, small, split).items():
         with stage(f"training and judging {name}", as_json):
+            rmtree(checkpoints_of(output / name), ignore_errors=True)  # of one that was broken off
             runs[name] = train(recipe, output / name, part="test", split=split)
     paths = [run.path for run in runs.values()]
     with stage("comparing and writing the report", as_json):

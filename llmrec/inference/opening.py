@@ -6,6 +6,7 @@ in this process, ``vllm:FOLDER_OR_NAME`` in vLLM's engine, ``openai:MODEL@URL`` 
 trained here, and an API key is never part of a name.
 """
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,7 @@ def open_language_model(
         "openai": _open_openai,
         "fake": _open_fake,
     }
-    try:
-        return openers[kind](rest, dict(adapters or {}), options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        option = str(error).rpartition("argument ")[2]
-        raise ConfigError(f"{kind} language models have no option {option}.") from None
+    return openers[kind](rest, dict(adapters or {}), options)
 
 
 def seen_by(
@@ -125,12 +120,14 @@ def _existing_folder(path: Path) -> str:
 def _open_hf(rest: str, adapters: dict[str, Any], options: dict[str, Any]) -> LanguageModel:
     from llmrec.inference.hf import HFLanguageModel
 
+    _require_options("hf", HFLanguageModel, options)
     return HFLanguageModel(rest, adapters=adapters, **options)
 
 
 def _open_vllm(rest: str, adapters: dict[str, Any], options: dict[str, Any]) -> LanguageModel:
     from llmrec.inference.vllm_engine import VLLMLanguageModel
 
+    _require_options("vllm", VLLMLanguageModel, options)
     return VLLMLanguageModel(rest, adapters=adapters, **options)
 
 
@@ -148,10 +145,22 @@ def _open_openai(rest: str, adapters: dict[str, Any], options: dict[str, Any]) -
             "a model on a server is named openai:MODEL@URL, like "
             "openai:small@http://127.0.0.1:8000/v1; the URL or the MODEL is missing."
         )
+    _require_options("openai", OpenAICompatibleModel, options)
     return OpenAICompatibleModel(rest[start + 1 :], rest[:start], **options)
 
 
 def _open_fake(rest: str, adapters: dict[str, Any], options: dict[str, Any]) -> LanguageModel:
     from llmrec.inference.fake import FakeLanguageModel
 
+    _require_options("fake", FakeLanguageModel, options)
     return FakeLanguageModel(adapters=adapters, **options)
+
+
+def _require_options(kind: str, backend: type[LanguageModel], options: dict[str, Any]) -> None:
+    """Refuse an option that the backend's class does not have."""
+    parameters = inspect.signature(backend).parameters.values()
+    known = {each.name for each in parameters if each.default is not each.empty} - {"adapters"}
+    for option in options.keys() - known:
+        raise ConfigError(
+            f"{kind} language models have no option {option!r}{nearest_name(option, known)}"
+        )

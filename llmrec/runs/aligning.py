@@ -27,6 +27,7 @@ from llmrec.runs.execute import (
 )
 from llmrec.runs.recipe import Recipe
 from llmrec.runs.session_truth import SessionTruth
+from llmrec.storage import require_finished
 
 if TYPE_CHECKING:
     from accelerate.state import PartialState
@@ -69,12 +70,16 @@ def align(
 
     Raises:
         ConfigError: The recipe has no alignment, or is for another model.
-        ArtifactError: ``start`` was made for other data, or ``output`` is something else.
+        ArtifactError: ``start`` was made for other data, ``output`` is something else, or without
+            ``resume`` there is an alignment that was broken off.
         TrainingError: The loss is not finite, or checkpoints are of another training.
     """
     output, seed = Path(output), recipe.seeds[0] if seed is None else seed
     require_alignment(recipe)
     require_destination(output, part)
+    if not resume:
+        for work in (work_folder(output), *([] if start else [supervised_folder(output)])):
+            require_finished(work, output / MARKER)
     task = load_task(recipe.task)
     split = task.split(load_dataset(task.dataset)) if split is None else split
     limit_threads(recipe.threads)
@@ -145,6 +150,11 @@ def work_folder(output: Path) -> Path:
     return output.with_name(f"{output.name}.alignment")
 
 
+def supervised_folder(output: Path) -> Path:
+    """Where the run before alignment lies, unless another is named."""
+    return output.with_name(f"{output.name}.sft")
+
+
 def starting_model(
     recipe: Recipe,
     output: Path,
@@ -158,7 +168,7 @@ def starting_model(
     Raises:
         ArtifactError: The run to start from was made for other data or by another model.
     """
-    place = output.with_name(f"{output.name}.sft")
+    place = supervised_folder(output)
     if start is None:
         train_together(recipe, place, seed, "valid", resume, split)
     run = RunDirectory(place if start is None else start)

@@ -27,7 +27,14 @@ from llmrec.runs.card import render_card
 from llmrec.runs.directory import MARKER, MODEL, SCHEMA, RunDirectory, changed_run
 from llmrec.runs.environment import hardware, source_commit, versions
 from llmrec.runs.recipe import Recipe
-from llmrec.storage import atomic_directory, read_json, require_place, write_json, write_text
+from llmrec.storage import (
+    atomic_directory,
+    read_json,
+    require_finished,
+    require_place,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from llmrec.recommenders.base import BaseRecommender
@@ -60,15 +67,18 @@ def train(
 
     Raises:
         ConfigError: The task or ``part`` is unknown.
-        ArtifactError: ``output`` is something other than a run.
+        ArtifactError: ``output`` is something other than a run, or without ``resume`` there are
+            checkpoints of a training that was broken off.
         TrainingError: The loss is not finite, or the checkpoints are of another training.
     """
     output, seed = Path(output), recipe.seeds[0] if seed is None else seed
     require_destination(output, part)
+    checkpoints = checkpoints_of(output)
+    if not resume:
+        require_finished(checkpoints, output / MARKER)
     task = load_task(recipe.task)
     split = task.split(load_dataset(task.dataset)) if split is None else split
     limit_threads(recipe.threads)
-    checkpoints = checkpoints_of(output)
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
     model = recipe.make_model(seed, checkpoints, resume).use_catalog(split.dataset.catalog)

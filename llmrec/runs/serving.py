@@ -59,14 +59,15 @@ def rank_from(
         run: The run that serves.
         users: Ids of known users, as text.
         histories: As for :func:`recommend_from`.
-        candidates: Item ids separated by commas, or ``@file`` with one id per line.
+        candidates: Item ids separated by commas, or ``@file`` with one id per line; one that is
+            there twice counts once.
 
     Returns:
         A frame ``user_id, item_id, score, rank, title``.
     """
     model = run.model()
     inputs = _inputs(model, users, histories)
-    items = typed_ids(_candidate_texts(candidates), model.vocabulary)
+    items = typed_ids(_candidate_texts(candidates), model.vocabulary).unique(maintain_order=True)
     return with_titles(model, model.rank(inputs, items))
 
 

@@ -22,7 +22,13 @@ from llmrec.errors import ArtifactError
 from llmrec.inference.hf import HFLanguageModel
 from llmrec.inference.seen import SEEN, read_seen, write_seen
 from llmrec.inference.tiny_names import tiny_folder
-from llmrec.storage import atomic_directory, file_sha256, read_json, write_json
+from llmrec.storage import (
+    atomic_directory,
+    file_sha256,
+    read_json,
+    require_finished,
+    write_json,
+)
 from llmrec.tiny_lm.card import render_card
 from llmrec.tiny_lm.config import TinyConfig
 from llmrec.tiny_lm.corpus import Documents, training_documents
@@ -80,7 +86,8 @@ def train_tiny(
         replace: Replace a model that was made with other settings or texts.
 
     Raises:
-        ArtifactError: There is a model made with other settings, or something else.
+        ArtifactError: There is a model made with other settings, something else, or without
+            ``resume`` the checkpoints of a training that was broken off.
         DataError: A text file cannot be read, or there is nothing to learn.
         ConfigError: By their ratings, all or none of the training events would be likes.
         TrainingError: The loss is not finite, or the checkpoints are of another training.
@@ -96,9 +103,11 @@ def train_tiny(
     }
     if not replace and _is_there(target, recipe, origin.split_hash):
         return TinyModelFolder(target, read_json(target / METRICS), False)
+    checkpoints = target.with_name(f"{target.name}.checkpoints")
+    if not resume:
+        require_finished(checkpoints, target / SEEN)
     started = time.perf_counter()
     documents, events = training_documents(split, config.corpus, files)
-    checkpoints = target.with_name(f"{target.name}.checkpoints")
     if not resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
     about = {**recipe, "llmrec": llmrec.__version__, "transformers": transformers.__version__}

@@ -106,6 +106,8 @@ def test_a_key_in_place_of_a_name_is_not_repeated():
 def test_an_option_of_no_backend_is_named():
     with pytest.raises(ConfigError, match="fake language models have no option 'speed'"):
         open_language_model("fake", speed=3)
+    with pytest.raises(ConfigError, match="no option 'devce'; did you mean 'device'"):
+        open_language_model("hf:anything", devce="cpu")
 
 
 def test_a_kind_without_a_model_is_refused():

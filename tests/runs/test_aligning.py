@@ -1,6 +1,7 @@
 """Aligned runs: what lies in them, from where they start, what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -108,6 +109,14 @@ def test_a_run_goes_on_or_starts_from_another(place, tmp_path):
     from_run = align(recipe, tmp_path / "other", start=place / "run.sft", part="none")
     resumed = align(recipe, place / "run", resume=True)
     assert outcome(resumed) == outcome(from_run) == outcome(RunDirectory(place / "run"))
+
+
+def test_an_alignment_that_was_broken_off_is_not_thrown_away(place, tmp_path):
+    recipe = load_recipe(place / "recipe.yaml")
+    for left in ("run.sft", "run.alignment"):
+        shutil.copytree(place / left, tmp_path / left / left)
+        with pytest.raises(ArtifactError, match=f"{left} holds work that was broken off"):
+            align(recipe, tmp_path / left / "run")
 
 
 def test_shards_are_written_before_the_run_goes_on(place, tmp_path):

@@ -125,6 +125,21 @@ def test_training_anew_forgets_older_checkpoints(tmp_path, sasrec_recipe):
     assert len(steps) == 1
 
 
+def test_a_training_that_was_broken_off_is_not_thrown_away(tmp_path, sasrec_recipe, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    output = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("llmrec.runs.execute.keep", stop)
+        train(sasrec_recipe, output)
+    with pytest.raises(ArtifactError, match=r"run\.checkpoints holds work that was broken off"):
+        train(sasrec_recipe, output)
+    assert list((tmp_path / "run.checkpoints").iterdir())
+    train(sasrec_recipe, output, resume=True)
+    train(sasrec_recipe, output)  # a run that is whole may be trained anew
+
+
 def test_seeds_get_a_run_each(tmp_path, sasrec_recipe):
     short = {**sasrec_recipe.training, "epochs": 1}
     recipe = changed(sasrec_recipe, seeds=[3, 4], training=short)

@@ -37,6 +37,7 @@ def test_candidates_are_ordered(run, tmp_path):
     assert set(lists["item_id"]) == {10005, 10009, 10001}
     assert lists["score"].is_sorted(descending=True)
     assert lists.equals(rank_from(run, ["1"], [], "10005,10009,10001"))
+    assert lists.equals(rank_from(run, ["1"], [], "10005,10009,10005,10001,10009"))
 
 
 @pytest.mark.parametrize(

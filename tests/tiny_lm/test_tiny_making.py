@@ -176,6 +176,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(
         train_tiny(split, small_config, folder=target)
     assert not target.exists()
     monkeypatch.undo()
+    with pytest.raises(ArtifactError, match=r"model\.checkpoints holds work that was broken off"):
+        train_tiny(split, small_config, folder=target)
     calls.clear()
     monkeypatch.setattr(
         making.NextTokenLoss, "forward", lambda self, batch: calls.append(1) or step(self, batch)
