@@ -130,9 +130,10 @@ def test_a_training_that_was_broken_off_is_not_thrown_away(tmp_path, sasrec_reci
         raise KeyboardInterrupt
 
     output = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("llmrec.runs.execute.keep", stop)
+    monkeypatch.setattr("llmrec.runs.execute.keep", stop)
+    with pytest.raises(KeyboardInterrupt):
         train(sasrec_recipe, output)
+    monkeypatch.undo()
     with pytest.raises(ArtifactError, match=r"run\.checkpoints holds work that was broken off"):
         train(sasrec_recipe, output)
     assert list((tmp_path / "run.checkpoints").iterdir())
