@@ -103,7 +103,9 @@ class ItemSteps:
     def _finish_item(self, state: ItemState) -> None:
         """Read the item that every beam has just written."""
         generator = self._generator
-        items = self._items[torch.searchsorted(self._keys, self._key_of(torch.stack(state.codes)))]
+        found = torch.searchsorted(self._keys, self._key_of(torch.stack(state.codes)))
+        # the codes of a beam that is dead need not exist; it stays dead whatever it is taken for
+        items = self._items[found.clamp_max(len(self._keys) - 1)]
         place = (state.place + state.items)[:, None]
         vectors = generator.history_vectors(items, place)
         before: list[KeyValue | None] = list(state.own) or [None] * len(state.shared)
