@@ -1,7 +1,9 @@
 """The loop end to end on simulated data: what it leaves, what it keeps, how it goes on."""
 
+import copy
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +168,28 @@ def test_where_the_metric_falls_the_policy_before_is_kept(trained, judged, tmp_p
     assert weights_version(model.generator) == found[0].policy == found[1].policy
     rates = [row["learning_rate"] for row in found[1].log if "learning_rate" in row]
     assert rates == pytest.approx([1e-3] * 2)  # the second attempt learns a third as fast
+
+
+def test_without_a_pair_nothing_is_trained_and_the_loop_goes_on(trained, judged, tmp_path):
+    _, found = aligned(trained, judged, tmp_path, min_gap=1e9)
+    assert [one.number for one in found] == [0, 1, 2]
+    for one in found[1:]:
+        assert one.kept
+        assert one.log == []
+        assert one.policy == found[0].policy
+        assert one.pairs["pairs"] == 0
+        assert one.pairs["tiny_gap"] > 50
+        assert one.figures["reward"] == found[0].figures["reward"]
+
+
+def test_equal_rewards_make_no_pair(trained, judged, tmp_path):
+    alike = copy.deepcopy(judged.model)
+    with torch.no_grad():
+        for weight in alike.parameters():
+            weight.zero_()
+    _, found = aligned(trained, replace(judged, model=alike), tmp_path, iterations=1)
+    assert found[1].kept
+    assert found[1].pairs["all_equal"] == found[1].pairs["prompts"] > 50
 
 
 def test_shards_of_lists_are_taken_over(trained, judged, tmp_path, monkeypatch):

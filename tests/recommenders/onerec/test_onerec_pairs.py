@@ -125,6 +125,22 @@ def test_lists_of_unequal_length_make_no_pair():
         )  # fmt: skip
 
 
+def test_where_no_pair_is_picked_the_table_has_no_rows(tmp_path):
+    generator, reward, lists, judged, some, versions = everything()
+    full = make_pairs(PROMPTS, lists, judged, some, generator, reward, versions)
+    for rewards, counted in (
+        (np.ones_like(judged.rewards), "all_equal"),
+        (np.where(np.arange(5) < 1, judged.rewards, -np.inf), "fewer_than_two_lists"),
+    ):
+        picked = pick_pairs(rewards, 0.0)
+        pairs = make_pairs(PROMPTS, lists, judged, picked, generator, reward, versions)
+        assert pairs.frame.height == 0
+        assert pairs.frame.schema == full.frame.schema
+        assert pairs.counts[counted] == pairs.counts["prompts"] == 9
+        pairs.save(tmp_path / "none.parquet")
+        assert Pairs.load(tmp_path / "none.parquet", *versions).frame.equals(pairs.frame)
+
+
 def test_saved_pairs_know_their_versions(tmp_path):
     generator, reward, lists, judged, picked, versions = everything()
     pairs = make_pairs(PROMPTS, lists, judged, picked, generator, reward, versions)

@@ -7,7 +7,8 @@ to the same bits on the same machine. The reference of an iteration is the polic
 before left behind; its log-probabilities are stored with the pairs.
 
 Alignment stops early where the validation metric falls below its floor and where an iteration has
-nothing better to offer than the one before; the last good policy is kept.
+nothing better to offer than the one before; the last good policy is kept. An iteration without a
+single pair trains nothing: its policy is the one before, and the next draws other prompts.
 """
 
 import copy
@@ -58,7 +59,7 @@ class Iteration:
         figures: On validation users, after it.
         pairs: Prompts, pairs and what was dropped.
         log: Rows of its training.
-        kept: Whether its policy was kept.
+        kept: Whether its policy was kept; without pairs it is the one before.
     """
 
     number: int
@@ -175,7 +176,8 @@ class Alignment:
         log = self._learn(number, pairs, reference) if pairs.frame.height else []
         figures = self._with_others(_best_of(log) or self._watched(reference))
         value = guarded(figures, self._metric, self._floor)
-        kept = value > max(0.0, guarded(before.figures, self._metric, self._floor))
+        better = value > max(0.0, guarded(before.figures, self._metric, self._floor))
+        kept = better or not pairs.frame.height  # without pairs it is the policy before
         if not kept:
             self._generator.load_state_dict(reference.state_dict())
         version = weights_version(self._generator)

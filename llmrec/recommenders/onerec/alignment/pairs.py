@@ -196,7 +196,7 @@ def make_pairs(
     reward: RewardModel,
     versions: tuple[str, str],
 ) -> Pairs:
-    """The table of pairs.
+    """The table of pairs; it has no rows where none were picked.
 
     Args:
         prompts: Histories.
@@ -222,7 +222,7 @@ def make_pairs(
         )
     columns: dict[str, pl.Series] = {
         "user_id": histories.user_ids,
-        "prompt": pl.Series(np.split(histories.items, histories.offsets[1:-1])),
+        "prompt": _item_lists(histories),
     }
     m = lists.items.shape[2]
     for side, codes in items.items():
@@ -240,6 +240,12 @@ def make_pairs(
         aggregation=pl.lit(reward.config.aggregation),
     )
     return Pairs(frame, *versions, picked.counts)
+
+
+def _item_lists(histories: Histories) -> pl.Series:
+    """One list of item codes per history."""
+    rows = np.split(histories.items, histories.offsets[1:-1]) if len(histories) else []
+    return pl.Series(rows, dtype=pl.List(pl.Int32))
 
 
 @torch.no_grad()
