@@ -115,28 +115,30 @@ def test_lists_put_together_by_reward_are_preferred(trained, judged, tmp_path):
     assert after.mean() > before.mean() + 0.01
 
 
+class Killed(Exception):
+    pass
+
+
+def _killed_at(number):
+    """Batches of a training that stops after some steps, when checkpoints are there."""
+    calls = {"batches": 0}
+    original = module.AlignmentRows.batch
+
+    def batch(self, rows, generator):
+        calls["batches"] += 1
+        if calls["batches"] == number:
+            raise Killed
+        return original(self, rows, generator)
+
+    return batch
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(trained, judged, tmp_path, monkeypatch):
     whole, expected = aligned(trained, judged, tmp_path / "whole")
 
-    class Killed(Exception):
-        pass
-
-    def killed_in_training(number):
-        """Stops the given iteration after some steps, when checkpoints are there."""
-        calls = {"batches": 0}
-        original = module.AlignmentRows.batch
-
-        def batch(self, rows, generator):
-            calls["batches"] += 1
-            if calls["batches"] == number:
-                raise Killed
-            return original(self, rows, generator)
-
-        return batch
-
     for moment in (1, 4, 9):
         with monkeypatch.context() as patch:
-            patch.setattr(module.AlignmentRows, "batch", killed_in_training(moment))
+            patch.setattr(module.AlignmentRows, "batch", _killed_at(moment))
             with pytest.raises(Killed):
                 aligned(trained, judged, tmp_path / "cut", resume=True)
     model, found = aligned(trained, judged, tmp_path / "cut", resume=True)
@@ -214,14 +216,52 @@ def _counting(function, counted):
     return count
 
 
-def test_pairs_of_another_reward_model_are_refused(trained, judged, tmp_path):
+def test_iterations_of_another_alignment_are_refused_by_name(trained, judged, tmp_path):
+    _, before = aligned(trained, judged, tmp_path, iterations=1)
+
+    def refused(unlike, judge=judged, train=TRAIN, model=None, **options):
+        model = OneRec.from_pretrained(trained) if model is None else model
+        with pytest.raises(ArtifactError, match=rf"another alignment \(unlike: {unlike}\)"):
+            Alignment(model, train, VALID, judge.model, settings(**options), tmp_path, resume=True)
+
+    refused(r"settings\.beta, settings\.loss_type", beta=0.5, loss_type="ipo")
+    refused(r"settings\.compose_from", compose_from=12)
+    refused(r"settings\.share", share=0.1)
+    slower = settings().training.model_copy(update={"learning_rate": 1e-3})
+    refused(r"settings\.training\.learning_rate", training=slower)
+    refused("reward", train_reward_model(SPLIT, _with(REWARD, seed=9)))
+    other = OneRec.from_pretrained(trained)
+    with torch.no_grad():
+        other.generator.places.weight += 1
+    refused("policy", model=other)
+    fewer = SPLIT.train_histories().block(0, 40)
+    refused(r"train\.events", train=fewer)
+    kept = settings().training.model_copy(update={"checkpoint_steps": 50})
+    _, after = aligned(trained, judged, tmp_path, resume=True, training=kept)
+    assert after[:2] == before
+    assert len(after) == 3
+
+
+def test_more_iterations_may_be_asked_for_inside_one(trained, judged, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(module.AlignmentRows, "batch", _killed_at(4))
+        with pytest.raises(Killed):
+            aligned(trained, judged, tmp_path, iterations=1)
+    _, found = aligned(trained, judged, tmp_path, resume=True, iterations=2)
+    assert [one.number for one in found] == [0, 1, 2]
+
+
+def test_iterations_of_nobody_knows_what_are_refused(trained, judged, tmp_path):
     aligned(trained, judged, tmp_path, iterations=1)
-    (tmp_path / "iteration-01" / "iteration.json").unlink()
-    other = train_reward_model(
-        SPLIT, REWARD.model_copy(update={"training": TrainingConfig(epochs=1, seed=9)})
-    )
-    with pytest.raises(ArtifactError, match=r"was made with reward .*, but the reward now is"):
-        aligned(trained, other, tmp_path, resume=True, iterations=1)
+    (tmp_path / "about.json").unlink()
+    with pytest.raises(ArtifactError, match=r"but no about\.json that says what they were made"):
+        aligned(trained, judged, tmp_path, resume=True, iterations=1)
+
+
+def _with(settings, **training):
+    """Settings of a reward model with another training."""
+    values = TrainingConfig(**{"epochs": 1, **training})
+    return settings.model_copy(update={"training": values})
 
 
 def test_a_model_of_single_items_has_no_lists_to_align(judged, tmp_path):

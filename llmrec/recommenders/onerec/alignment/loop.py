@@ -3,8 +3,9 @@
 Every iteration has a folder, and every stage in it is whole or absent: ``rollouts/`` in parts,
 ``pairs.parquet``, ``checkpoints/`` of its training, and last ``policy.safetensors`` with
 ``iteration.json``. A run that was killed goes on where it stopped, between and inside iterations,
-to the same bits on the same machine. The reference of an iteration is the policy that the iteration
-before left behind; its log-probabilities are stored with the pairs.
+to the same bits on the same machine; ``about.json`` says what the iterations were made with, and
+another alignment does not go on with them. The reference of an iteration is the policy that the
+iteration before left behind; its log-probabilities are stored with the pairs.
 
 Alignment stops early where the validation metric falls below its floor and where an iteration has
 nothing better to offer than the one before; the last good policy is kept. An iteration without a
@@ -27,6 +28,12 @@ from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
 from llmrec.recommenders.onerec.alignment.composing import composed_lists
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
+from llmrec.recommenders.onerec.alignment.continuing import (
+    CHANGES_NOTHING,
+    keep_about,
+    require_alike,
+    told,
+)
 from llmrec.recommenders.onerec.alignment.objective import AlignedPolicy, AlignmentRows
 from llmrec.recommenders.onerec.alignment.pairs import Pairs, judge_lists, make_pairs, pick_pairs
 from llmrec.recommenders.onerec.alignment.prompts import draw_prompts
@@ -80,7 +87,8 @@ class Alignment:
         reward: The reward model, in evaluation mode.
         config: The settings.
         folder: Where iterations are kept.
-        resume: Go on with what the folder holds; otherwise it is emptied.
+        resume: Go on with what the folder holds; otherwise it is emptied. More iterations may be
+            asked for than before, but nothing else may differ.
         also: Further figures of the model after every iteration; they are only reported.
 
     Attributes:
@@ -88,6 +96,8 @@ class Alignment:
 
     Raises:
         ConfigError: The model writes single items only.
+        ArtifactError: The folder holds iterations of other settings, another policy to start from,
+            another reward model or other events.
     """
 
     def __init__(
@@ -115,6 +125,7 @@ class Alignment:
         if not resume and self._state.is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._state.wait_for_everyone()
+        self._take_over()
         seed = config.training.seed
         kept = np.random.default_rng(seed).permutation(len(valid))[: config.watched]
         self._watch = Watch(
@@ -124,6 +135,15 @@ class Alignment:
             min(config.lists, model.config.beam),
             self.items,
         )
+
+    def _take_over(self) -> None:
+        """Refuse iterations of another alignment, or say of which those to come are."""
+        policy = weights_version(self._generator)
+        about = told(self.config, self._train, policy, self._judge)
+        require_alike(self.folder, about)
+        self._state.wait_for_everyone()  # nobody writes before everybody has looked
+        if self._state.is_main_process:
+            keep_about(self.folder, about)
 
     def run(self) -> list[Iteration]:
         """All iterations; the first entry is the policy before alignment."""
@@ -266,7 +286,8 @@ class Alignment:
             figures = self._watched(reference)
             return {**figures, _CHOOSES: guarded(figures, self._metric, self._floor)}
 
-        about = {**config.model_dump(mode="json", exclude={"training"}), "policy": pairs.policy}
+        lasting = config.model_dump(mode="json", exclude={"training", *CHANGES_NOTHING})
+        about = {**lasting, "policy": pairs.policy}
         checkpoints = self._place(number) / "checkpoints" / f"attempt-{attempt}"
         trainer = Trainer(training, checkpoints, resume=True, model_settings=about)
         log = trainer.fit(AlignedPolicy(generator, config), rows, validate)
