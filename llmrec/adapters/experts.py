@@ -148,8 +148,17 @@ class Experts:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of settings, layout, base and weights, 16 hexadecimal digits."""
-        hashed = hashlib.sha256(json.dumps(self._description(), sort_keys=True).encode())
+        """Hash of settings, layout, weights and those of the base, 16 hexadecimal digits.
+
+        Of the base model what it is counts and not where it lies. A setting at its default counts
+        as not said, so that a setting that is new leaves what was trained before it as it was.
+        """
+        what = {
+            **self._description(),
+            "config": self.config.model_dump(mode="json", exclude_defaults=True),
+            "base": self.base.fingerprint,
+        }
+        hashed = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             hashed.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             hashed.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
