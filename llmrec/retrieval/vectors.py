@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from llmrec.contracts import TextEncoder
+from llmrec.data.histories import Origin
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError, DataError, shorten
 from llmrec.retrieval.folders import read_folder, write_folder
@@ -155,15 +156,21 @@ class TextVectors:
             where there was no text.
         ids_fingerprint: Fingerprint of the vocabulary of the items or users.
         encoder: Fingerprint of the encoder, or ``"given"``.
+        seen: Where the events came from that the vectors know; none where they are of texts alone.
     """
 
     values: "FloatArray"
     ids_fingerprint: str
     encoder: str
+    seen: tuple[Origin, ...] = ()
 
     @classmethod
     def from_array(
-        cls, values: npt.ArrayLike, vocabulary: Vocabulary, encoder: str = "given"
+        cls,
+        values: npt.ArrayLike,
+        vocabulary: Vocabulary,
+        encoder: str = "given",
+        seen: Sequence[Origin] = (),
     ) -> Self:
         """Take vectors from anywhere; rows are scaled to length 1.
 
@@ -172,6 +179,7 @@ class TextVectors:
                 ids without a text.
             vocabulary: The ids they belong to.
             encoder: Where they come from.
+            seen: Where the events came from that they were made of, if they were.
 
         Raises:
             DataError: The array has not one row per id, or holds NaN or infinity.
@@ -195,7 +203,7 @@ class TextVectors:
                 f"vectors of {bad.size} {vocabulary.kind}s hold NaN or infinity: {names}; embed "
                 "them again or set them to zero."
             )
-        return cls(_unit_rows(matrix), vocabulary.fingerprint, encoder)
+        return cls(_unit_rows(matrix), vocabulary.fingerprint, encoder, tuple(seen))
 
     @classmethod
     def embed(
@@ -247,6 +255,8 @@ class TextVectors:
     def save(self, directory: str | Path) -> None:
         """Write the vectors as safetensors and JSON, in full float32."""
         facts: dict[str, Any] = {"ids": self.ids_fingerprint, "encoder": self.encoder}
+        if self.seen:
+            facts["seen"] = [vars(origin) for origin in self.seen]
         write_folder(directory, MANIFEST, facts, {"values": self.values})
 
     @classmethod
@@ -260,4 +270,5 @@ class TextVectors:
         missing = {"ids", "encoder"} - facts.keys()
         if missing or "values" not in arrays:
             raise ArtifactError(f"{directory} is incomplete: {', '.join(sorted(missing))}.")
-        return cls(arrays["values"], facts["ids"], facts["encoder"])
+        seen = tuple(Origin(**origin) for origin in facts.get("seen", ()))
+        return cls(arrays["values"], facts["ids"], facts["encoder"], seen)

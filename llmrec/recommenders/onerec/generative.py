@@ -7,7 +7,7 @@ was found. Items that share a semantic ID share its score.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 import torch
 
 from llmrec.data.catalog import Catalog
-from llmrec.data.histories import Histories
+from llmrec.data.histories import Histories, Origin
 from llmrec.evaluation.ranks import exclude
 from llmrec.evaluation.ranks import top_items as best_items
 from llmrec.recommenders.base import FloatArray
@@ -107,11 +107,20 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
 
     def _semantic_ids(self, train: Histories) -> SemanticIds:
-        """IDs of the training catalogue: those given, or as the settings say."""
-        if self._ids is None:
-            return semantic_ids_of(self.config, train, self._catalog, self._vectors)
-        self._ids.require(train.vocabulary)
-        return self._ids
+        """IDs of the training catalogue: those given, or as the settings say.
+
+        What they have seen counts as seen by the model.
+        """
+        ids = self._ids
+        if ids is None:
+            ids = semantic_ids_of(self.config, train, self._catalog, self._vectors)
+        ids.require(train.vocabulary)
+        self._also_seen(ids.seen)
+        return ids
+
+    def _also_seen(self, origins: Iterable[Origin]) -> None:
+        """Add what a part of the model was made from to what an evaluation looks at."""
+        self._seen = tuple(dict.fromkeys((*self._seen, *origins)))
 
     @abstractmethod
     def _exact_scores(self, histories: Histories, codes: Int32Array) -> FloatArray:
@@ -122,6 +131,7 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         if not self.config.cold_items:
             return None
         vectors = vectors_of(self.config, train, self._catalog, self._vectors)
+        self._also_seen(vectors.seen)
         found = stand_ins(vectors, popularity)
         self.details["cold_items"] = int(np.count_nonzero(found))
         return found

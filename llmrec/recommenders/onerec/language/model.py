@@ -19,7 +19,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.inference.hf_loading import load_model, width_and_context
 from llmrec.inference.hf_tokenizer import HFTokens
-from llmrec.inference.opening import parse_name
+from llmrec.inference.opening import parse_name, seen_by
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.onerec.beam import BeamLists
 from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
@@ -76,7 +76,9 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         ids = self._semantic_ids(train)
         standing = self._stand_ins(train, ids.popularity)
         seed_everything(config.training.seed)
-        model, tokens = load_model(_local(config.language_model), None, "float32")
+        folder = _local(config.language_model)
+        self._also_seen(seen_by(config.language_model))
+        model, tokens = load_model(folder, None, "float32")
         first = add_codes(model, tokens.tokenizer, ids.sizes)
         self._parts = parts = _Parts(model, tokens, ids.codes, ids.sizes, ids.popularity, first)
         parts.require_room(config.history)

@@ -16,7 +16,7 @@ from llmrec.data.hashing import hash_arrays
 from llmrec.data.histories import Histories
 from llmrec.data.ragged import row_of_each
 from llmrec.errors import ConfigError, DataError
-from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
+from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds, seen_with
 from llmrec.retrieval.vectors import TextVectors
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,7 +48,7 @@ def with_behaviour(
     both = np.concatenate([vectors.values, weight * behaviour_vectors(train, dim, seed)], axis=1)
     events = hash_arrays({"items": train.items, "offsets": train.offsets})
     made_by = f"{vectors.encoder}+behaviour:{weight:g}:{dim}:{seed}:{events}"
-    return TextVectors.from_array(both, train.vocabulary, made_by)
+    return TextVectors.from_array(both, train.vocabulary, made_by, seen_with(vectors.seen, train))
 
 
 def without_behaviour(vectors: TextVectors, ids: SemanticIds) -> TextVectors:
@@ -68,7 +68,7 @@ def without_behaviour(vectors: TextVectors, ids: SemanticIds) -> TextVectors:
         )
     nothing = np.zeros((len(vectors), ids.codebooks.dim - vectors.dim), dtype=np.float32)
     both = np.concatenate([vectors.values, nothing], axis=1)
-    return TextVectors(both, vectors.ids_fingerprint, ids.encoder)
+    return TextVectors(both, vectors.ids_fingerprint, ids.encoder, vectors.seen)
 
 
 def behaviour_vectors(

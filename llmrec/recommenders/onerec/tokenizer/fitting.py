@@ -20,6 +20,7 @@ from llmrec.recommenders.onerec.tokenizer.placing import place_items, resolve_co
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import (
     SemanticIds,
     require_vectors,
+    seen_with,
     vectors_hash,
 )
 from llmrec.retrieval.vectors import TextVectors
@@ -74,7 +75,7 @@ def fit_semantic_ids(
         vectors.encoder,
         vectors_hash(vectors),
         _space(codebooks, sizes, settled, vectors.encoder),
-        (train.origin,) if train.origin is not None else (),
+        seen_with(vectors.seen, train),
         _details(raw, settled, codes, codebooks, vectors.values[fitted], log),
     )
 

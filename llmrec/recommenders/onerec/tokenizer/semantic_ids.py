@@ -7,7 +7,7 @@ that learnt them stays valid.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 import llmrec
 from llmrec.data.hashing import hash_arrays, hash_json
-from llmrec.data.histories import Origin
+from llmrec.data.histories import Histories, Origin
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError, ConfigError, DataError, shorten
 from llmrec.recommenders.onerec.tokenizer.codebooks import Codebooks
@@ -53,7 +53,8 @@ class SemanticIds:
         vectors: Hash of the vectors.
         space: Identity of the codes a model learns: sizes, codebooks, and the codes of the items
             that were there at fitting. Adding items does not change it.
-        seen: Where the training events came from that said which items to fit on.
+        seen: Where the training events came from that said which items to fit on, and those that
+            the vectors know.
         details: Figures of the fit, as JSON values.
     """
 
@@ -154,6 +155,7 @@ class SemanticIds:
             popularity=popularity,
             fitted=fitted,
             vectors=vectors_hash(vectors),
+            seen=tuple(dict.fromkeys((*self.seen, *vectors.seen))),
             details={**self.details, "added_items": int((~known).sum())},
         )
 
@@ -224,6 +226,12 @@ class SemanticIds:
             "seen": [vars(origin) for origin in self.seen],
             "details": dict(self.details),
         }
+
+
+def seen_with(seen: Sequence[Origin], train: Histories) -> tuple[Origin, ...]:
+    """What is known already, and the origin of training events."""
+    origins = (*seen, train.origin)
+    return tuple(dict.fromkeys(origin for origin in origins if origin is not None))
 
 
 def vectors_hash(vectors: TextVectors) -> str:
