@@ -55,6 +55,12 @@ class Proximal:
         return math.sqrt(sum(moved))
 
     @torch.no_grad()
+    def undo(self) -> None:
+        """Put the weights back to what they were."""
+        for now, before in zip(self._now, self._before, strict=True):
+            now.copy_(before)
+
+    @torch.no_grad()
     def renew(self) -> None:
         """Pull towards the present weights from here on, as between two slices of time."""
         for now, before in zip(self._now, self._before, strict=True):

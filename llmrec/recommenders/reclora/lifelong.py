@@ -42,7 +42,8 @@ def update_experts(
     """Let experts and gates learn what happened since a moment.
 
     Args:
-        model: Fitted; its experts and gates change in place.
+        model: Fitted; its experts and gates change in place, and with them its bundle. What the
+            histories came from is added to what the model has seen.
         histories: Whole histories of the users, with the model's vocabulary and a clock.
         moment: Unix seconds; judged events from then on are new.
         update: Settings.
@@ -54,12 +55,12 @@ def update_experts(
         ArtifactError: The model is not fitted.
         UnknownIdError: An item is not in the model's vocabulary.
         DataError: The histories have no clock, or no new event has an answer.
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite; the model is as it was before.
     """
     update = update or ExpertUpdate()
-    ranker = model.ranker
+    ranker, histories = model.ranker, histories.with_vocabulary(model.vocabulary)
     rows = newer_rows(
-        histories.with_vocabulary(model.vocabulary),
+        histories,
         ranker.ctr.trained_until,
         moment,
         update.most,
@@ -68,4 +69,6 @@ def update_experts(
         model.config.negatives,
         model.config.ctr.liked_above,
     )
-    return continue_ranker(ranker, rows, update.training, update.mu)
+    log = continue_ranker(ranker, rows, update.training, update.mu)
+    model._learnt_more(rows, histories.origin)
+    return log

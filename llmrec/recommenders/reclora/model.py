@@ -7,6 +7,7 @@ model itself is not saved: a saved model names it and refuses another one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,16 +20,17 @@ from llmrec.adapters.experts import Experts
 from llmrec.adapters.store import AdapterStore
 from llmrec.contracts import Recommender
 from llmrec.data.catalog import Catalog
-from llmrec.data.histories import Histories
+from llmrec.data.histories import Histories, Origin
 from llmrec.data.splits import Cases, LabelledCases
 from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders.base import BaseRecommender, FloatArray
-from llmrec.recommenders.ctr import DIN, SIM, CTRModel, DeepFM
+from llmrec.recommenders.ctr import CTRModel
 from llmrec.recommenders.ctr.pairs import early_part
 from llmrec.recommenders.reclora import saving
 from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
+from llmrec.recommenders.reclora.ctr_part import new_ctr
 from llmrec.recommenders.reclora.questions import Questions, item_names, similarity
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.recommenders.reclora.rows import JudgedRows, is_judged, late_rows
@@ -40,8 +42,6 @@ from llmrec.recommenders.reclora.training import (
     train_ranker,
 )
 from llmrec.recommenders.reclora.validation import validation_of
-
-_CTR: dict[str, type[CTRModel[Any]]] = {"din": DIN, "sim": SIM, "deepfm": DeepFM}
 
 
 class RecLoRA(BaseRecommender[RecLoRAConfig]):
@@ -100,7 +100,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         Raises:
             ConfigError: Its class or settings are others than those described.
         """
-        wanted = self._new_ctr(Checkpointing(None, False))
+        wanted = new_ctr(self.config)
         if type(ctr) is not type(wanted) or ctr.config != wanted.config:
             raise ConfigError(
                 f"use_ctr was given another CTR model than the settings describe: {ctr.name} "
@@ -233,21 +233,12 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             if self._given_ctr.vocabulary.fingerprint != train.vocabulary.fingerprint:
                 raise DataError("the CTR model of use_ctr knows other items than these histories.")
             return self._given_ctr
-        ctr = self._new_ctr(self.checkpointing)
+        ctr = new_ctr(self.config, self.checkpointing)
         if self._catalog is not None:
             ctr.use_catalog(self._catalog)
         if self._judged is not None:
             ctr.use_judged(self._judged)
         return ctr.fit(train, valid)
-
-    def _new_ctr(self, checkpointing: Checkpointing) -> CTRModel[Any]:
-        config = self.config
-        choice = config.ctr.model_dump(exclude={"name"})
-        choice["training"]["seed"] = config.training.seed
-        choice["train_share"] = config.ctr_share
-        cls = _CTR[config.ctr.name]
-        folder, resume = checkpointing.of("ctr"), checkpointing.resume
-        return cls(cls.config_class(**choice), checkpoints=folder, resume=resume)
 
     def _rows(self, train: Histories, ctr: CTRModel[Any]) -> JudgedRows:
         config = self.config
@@ -269,6 +260,17 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             "trained_until": ranker.ctr.trained_until,
             "rows": len(rows),
             "cut_names": ranker.questions.writer.cut_names,
+            "gates": self._diagnosed,
+        }
+
+    def _learnt_more(self, rows: JudgedRows, origin: Origin | None) -> None:
+        """Take note that experts and gates are others now, from rows of some origin."""
+        if origin is not None:
+            self._seen = tuple(dict.fromkeys([*self._seen, origin]))
+        experts = self.experts().fingerprint
+        self._diagnosed = dict(diagnose(self.ranker, rows))
+        self.details |= {
+            "bundle": dataclasses.replace(self.bundle, experts=experts).to_dict(),
             "gates": self._diagnosed,
         }
 
@@ -326,7 +328,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         config, bundle = self.config, self.bundle
         base = open_base(config.base, config.base_dtype)
         saving.require_same(bundle, base, config.base)
-        ctr = self._new_ctr(Checkpointing(None, False))
+        ctr = new_ctr(config)
         saving.restored_ctr(ctr, self.vocabulary, state)
         ctr.details["trained_until"] = self.details["trained_until"]
         users_left_out = "ctr.user_keys" not in state and any(

@@ -123,12 +123,17 @@ def continue_ranker(
         The log, with ``moved`` (how far the weights went) in its last row.
 
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite; the ranker is as it was before.
     """
     pairs, source = _learnt(ranker, rows)
     pull = Proximal(ranker.lora, mu)
     loss = AnswerLoss(ranker.lora, ranker.answers, 0, pull)
-    log = Trainer(training).fit(loss, source)
+    try:
+        log = Trainer(training).fit(loss, source)
+    except BaseException:  # half an update would belong to no bundle
+        pull.undo()
+        ranker.lora.eval()
+        raise
     _finish(ranker, pairs)
     return [*log[:-1], {**log[-1], "moved": pull.distance()}]
 

@@ -7,8 +7,11 @@ import pytest
 import torch
 from reclora_worlds import fitted_on, liking_world, make_model
 
-from llmrec.errors import ArtifactError, DataError
+from llmrec.adapters.refresh import refresh
+from llmrec.errors import ArtifactError, DataError, ProtocolError, TrainingError
+from llmrec.evaluation import require_unseen
 from llmrec.evaluation.metrics.pairs import logloss
+from llmrec.recommenders.reclora import RecLoRA
 from llmrec.recommenders.reclora.lifelong import ExpertUpdate, update_experts
 from llmrec.recommenders.reclora.network import AnswerLoss
 from llmrec.recommenders.reclora.rows import newer_rows
@@ -108,6 +111,68 @@ def test_the_same_update_gives_the_same_bits(base_folder):
         update_experts(model, SPLIT.train_histories(), NEW, update())
         found.append(weights_of(model))
     assert torch.equal(*found)
+
+
+def test_updated_experts_are_others_and_an_older_store_refuses_their_gates(model, tmp_path):
+    train, before = SPLIT.train_histories(), model.bundle
+    old = model.make_store(tmp_path / "old", gate_dtype="float32")
+    gate = old.gate(train.user_ids[3]).gate.copy()
+    update_experts(model, train, NEW, update())
+    assert model.bundle.experts == model.experts().fingerprint != before.experts
+    with pytest.raises(ArtifactError, match="this store was made for experts"):
+        refresh(old, model, train)
+    np.testing.assert_array_equal(old.gate(train.user_ids[3]).gate, gate)
+    new = model.make_store(tmp_path / "new", gate_dtype="float32")
+    assert new.bundle == dataclasses.replace(before, experts=model.experts().fingerprint)
+    model.save_pretrained(tmp_path / "model")
+    again = RecLoRA.from_pretrained(tmp_path / "model")
+    assert again.bundle == new.bundle
+    assert again.experts().fingerprint == again.bundle.experts
+    assert refresh(new, again, train).unchanged == len(train)
+
+
+def test_reports_are_those_of_the_updated_gates(model):
+    before = dict(model.reports()["gates"])
+    update_experts(model, SPLIT.train_histories(), NEW, update(mu=0.0))
+    found = model.reports()["gates"]
+    assert found["entropy"] != before["entropy"]
+    assert model.details["gates"]["entropy"] == found["entropy"]
+
+
+def test_an_updated_model_has_seen_what_it_learnt(model, tmp_path):
+    require_unseen(model.seen, SPLIT, "valid")
+    before = model.seen
+    update_experts(model, SPLIT.train_histories(), NEW, update())
+    assert model.seen == before  # nothing it had not seen
+    update_experts(model, SPLIT.train_histories(include_valid=True), NEW, update())
+    for each in (model, saved_and_loaded(model, tmp_path / "model")):
+        assert {origin.part for origin in each.seen} == {"train", "valid"}
+        with pytest.raises(ProtocolError, match="up to and including its valid part"):
+            require_unseen(each.seen, SPLIT, "valid")
+        require_unseen(each.seen, SPLIT, "test")
+
+
+def saved_and_loaded(model, folder):
+    model.save_pretrained(folder)
+    return RecLoRA.from_pretrained(folder)
+
+
+def test_an_update_that_breaks_off_leaves_the_model_as_it_was(model, monkeypatch):
+    before, prior, bundle = weights_of(model), model.ranker.prior.copy(), model.bundle
+    calls, forward = [], AnswerLoss.forward
+
+    def broken(self, batch):
+        calls.append(batch)
+        return forward(self, batch) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(AnswerLoss, "forward", broken)
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        update_experts(model, SPLIT.train_histories(include_valid=True), NEW, update())
+    assert len(calls) == 3
+    assert torch.equal(weights_of(model), before)
+    np.testing.assert_array_equal(model.ranker.prior, prior)
+    assert (model.bundle, len(model.seen)) == (bundle, 1)
+    assert not model.ranker.lora.training
 
 
 def test_what_cannot_be_learnt_is_refused_and_nothing_changes(model):
