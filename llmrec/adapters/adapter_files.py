@@ -2,7 +2,8 @@
 
 A folder's name is a hash of what is in it. Folders appear whole by a rename and are registered
 after that, so that a kill or a full disk leaves at most a folder that the next opening removes.
-A file that differs from its hash is removed and made again. Pinned and leased adapters stay.
+A file that differs from its hash is removed and made again. Pinned and leased adapters stay; if
+their files are lost, an entry without bytes and hash keeps the pin and the lease for the next ones.
 """
 
 import hashlib
@@ -96,9 +97,10 @@ class AdapterFiles:
         return self.folder / name, state
 
     def names(self) -> dict[str, int]:
-        """Registered adapters and their bytes, the most recently used last."""
+        """Adapters with files and their bytes, the most recently used last."""
         with self._database.connection() as connection:
-            return dict(connection.execute("SELECT name, bytes FROM adapters ORDER BY used"))
+            query = "SELECT name, bytes FROM adapters WHERE sha256 != '' ORDER BY used"
+            return dict(connection.execute(query))
 
     def total_bytes(self) -> int:
         """Bytes of all registered adapters."""
@@ -133,7 +135,7 @@ class AdapterFiles:
             for path in self.folder.iterdir():
                 if path.name not in known:
                     shutil.rmtree(path, ignore_errors=True)
-            self.remove([name for name in known if not (self.folder / name).is_dir()])
+            self._lose([name for name in known if not (self.folder / name).is_dir()])
             self._expire()
 
     def shrink(self) -> None:
@@ -145,7 +147,7 @@ class AdapterFiles:
     def damaged(self) -> list[str]:
         """Read every adapter and remove those that differ from their hash; their names.
 
-        They are made again when somebody asks for them.
+        They are made again when somebody asks for them, and are pinned then if they were.
         """
         found = []
         for name in self.names():
@@ -153,7 +155,7 @@ class AdapterFiles:
             if self._registered(name) is not None and not self._is_whole(name):
                 found.append(name)
         with self._database.making():
-            self.remove(found)
+            self._lose(found)
         self.counts["damaged"] += len(found)
         return found
 
@@ -173,7 +175,7 @@ class AdapterFiles:
     def _registered(self, name: str) -> FileState | None:
         with self._database.connection() as connection:
             row = connection.execute(
-                "SELECT bytes, sha256, error FROM adapters WHERE name = ?", (name,)
+                "SELECT bytes, sha256, error FROM adapters WHERE name = ? AND sha256 != ''", (name,)
             ).fetchone()
         return None if row is None else FileState(*row)
 
@@ -196,7 +198,7 @@ class AdapterFiles:
     def _write(self, name: str, adapter: PlainLora, lease: float) -> FileState:
         if self._registered(name) is not None:
             self.counts["damaged"] += 1
-            self.remove([name])
+            self._lose([name])
         size = _SLACK + _SLACK_PER_TENSOR * len(adapter.tensors)
         size += sum(t.numel() * t.element_size() for t in adapter.tensors.values())
         self._expire()
@@ -212,11 +214,27 @@ class AdapterFiles:
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO adapters (name, bytes, sha256, error, used, leased_until) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "bytes = excluded.bytes, sha256 = excluded.sha256, error = excluded.error, "
+                "used = excluded.used, leased_until = max(leased_until, excluded.leased_until)",
                 (name, *state, now, now + int(lease * 1e9) if lease else 0),
             )
         self.counts["made"] += 1
         return state
+
+    def _lose(self, names: list[str]) -> None:
+        """Remove files, and entries that are neither pinned nor leased."""
+        for name in names:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE adapters SET bytes = 0, sha256 = '' WHERE name = ?", (name,)
+                )
+            self._remove_folder(name)
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM adapters WHERE sha256 = '' AND NOT pinned AND leased_until <= ?",
+                (self._clock(),),
+            )
 
     def _make_room(self, size: int) -> None:
         """Evict the least recently used until ``size`` bytes fit; nobody, if they cannot."""
@@ -236,7 +254,7 @@ class AdapterFiles:
             gone = []
             candidates = connection.execute(
                 "SELECT name, bytes FROM adapters WHERE leased_until <= ? AND NOT pinned "
-                "ORDER BY used",
+                "AND sha256 != '' ORDER BY used",
                 (now,),
             )
             while total + size > self.budget and (row := candidates.fetchone()):
@@ -248,7 +266,7 @@ class AdapterFiles:
     def _expire(self) -> None:
         if self.ttl is None:
             return
-        query = "SELECT name FROM adapters WHERE used < ?"
+        query = "SELECT name FROM adapters WHERE used < ? AND sha256 != ''"
         with self._database.connection() as connection:
             rows = connection.execute(query, (self._clock() - int(self.ttl * 1e9),)).fetchall()
         self._evict([row[0] for row in rows], "expired")

@@ -190,6 +190,50 @@ def test_reading_everything_finds_what_times_and_sizes_hide(tmp_path):
     assert opened.adapter("a").name == damaged.name
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("how", ["asked for", "verified", "opened anew"])
+def test_a_damaged_adapter_keeps_its_pin_and_its_lease(tmp_path, damage, how):
+    opened = store(tmp_path)
+    opened.put(["pinned", "leased", "neither"], draw(3))
+    pinned, leased = opened.pin("pinned"), opened.adapter("leased", lease=600.0)
+    neither, names = opened.adapter("neither"), [pinned.name, leased.name]
+    for adapter in (pinned, leased, neither):
+        DAMAGES[damage](adapter.path)
+    if how == "verified":
+        assert len(opened.files.damaged()) == 3
+        assert opened.files.names() == {}
+        assert opened.files.damaged() == []
+    elif how == "opened anew":
+        opened = AdapterStore(tmp_path / "store")
+    assert [opened.adapter(user).name for user in ("pinned", "leased")] == names
+    opened.adapter("neither")
+    assert opened.files.in_use([*names, neither.name]) == names
+    opened.files.budget = 1
+    opened.files.shrink()
+    assert set(opened.files.names()) == set(names)
+    opened.unpin("pinned")
+    opened.files.shrink()
+    assert list(opened.files.names()) == [leased.name]
+    assert opened.files.damaged() == []
+
+
+def test_a_lost_adapter_that_is_unpinned_leaves_nothing(tmp_path):
+    made = Adapters(tmp_path)
+    made.get("a")
+    made.files.pin(["a"], True)
+    shutil.rmtree(made.files.folder / "a")
+    assert made.files.damaged() == ["a"]
+    assert made.files.total_bytes() == 0
+    assert made.files.in_use(["a"]) == ["a"]
+    made.files.pin(["a"], False)
+    made.files.sweep()
+    assert made.files.in_use(["a"]) == []
+    made.get("a")
+    made.files.budget = 1
+    made.files.shrink()
+    assert made.on_disk == set()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch, number):
     opened = store(tmp_path)
