@@ -5,10 +5,8 @@ import math
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from alignment_parts import TRIE, policy, reward_model, some_users, users
 
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
@@ -21,14 +19,6 @@ from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_mo
 from llmrec.recommenders.onerec.alignment.loop import Alignment
 from llmrec.recommenders.onerec.alignment.pairs import Pairs
 from llmrec.recommenders.onerec.alignment.versions import weights_version
-from llmrec.recommenders.onerec.alignment.watching import (
-    Watch,
-    free_legality,
-    guarded,
-    legal_lists,
-    list_diversity,
-)
-from llmrec.recommenders.onerec.trie import Trie
 from llmrec.training.config import TrainingConfig
 
 DATA = simulate("simulate:tiny@1").dataset
@@ -311,44 +301,14 @@ def test_two_judges_share_no_user(monkeypatch):
     assert rest == same_rest
 
 
-def test_legal_lists_against_a_loop():
-    histories = some_users(40, seed=2)
-    lists = np.random.default_rng(0).integers(0, 10, (40, 2)).astype(np.int32)
-    expected = [
-        all(item > 0 for item in row) and len(set(row)) == 2 and not set(row) & set(seen.tolist())
-        for row, seen in zip(lists.tolist(), (histories[n] for n in range(40)), strict=True)
-    ]
-    found = legal_lists(lists, histories, TRIE)
-    assert found.tolist() == expected
-    assert 0 < sum(expected) < 40
-
-
-@pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
-def test_free_legality_is_a_share_and_one_where_all_codes_exist(form):
-    generator = policy(form)
-    found = free_legality(generator, TRIE, some_users(20))
-    assert 0 <= found <= 1
-    every = np.array([[a, b, c] for a in range(4) for b in range(3) for c in range(5)])
-    generator.codes = torch.from_numpy(np.vstack([[0, 0, 0], every]))
-    full = Trie.build(every, (4, 3, 5))
-    assert free_legality(generator, full, users([[1], [2]])) == 1.0
-
-
-def test_diversity_of_first_codes_written_out():
-    first = np.array([9, 0, 0, 1, 2])
-    assert list_diversity(np.array([[1, 2, 3]]), first) == pytest.approx(2 / 3)
-    assert list_diversity(np.array([[1, 2], [3, 4]]), first) == pytest.approx(1 / 2)
-
-
-def test_the_guard_prefers_any_sound_policy_to_a_better_paid_one():
-    sound, hacked = {"reward": 0.01, "m": 0.3}, {"reward": 99.0, "m": 0.1}
-    assert guarded(sound, "m", 0.2) > guarded(hacked, "m", 0.2)
-
-
-def test_divergence_of_a_policy_from_itself_is_zero(judged):
-    generator = policy()
-    watch = Watch(some_users(8), TRIE, reward_model(), 5, 3)
-    assert watch.figures(generator, generator)["kl"] == pytest.approx(0, abs=1e-5)
-    other = watch.figures(generator, policy(seed=3))
-    assert other["kl"] > 0
-    assert other["reward_max"] >= other["reward_mean"]
+def test_rewards_below_zero_may_rise_too(trained, judged, tmp_path):
+    against = copy.deepcopy(judged.model)
+    against.config = against.config.model_copy(update={"weights": (-1.0, 1.05)})
+    against.weights = torch.tensor([-1.0, 1.05])
+    judge = replace(judged, model=against)
+    _, found = aligned(trained, judge, tmp_path, iterations=1, retries=1)
+    assert found[0].figures["reward"] < found[1].figures["reward"]
+    assert found[0].figures["reward"] < 0
+    assert found[1].kept
+    rates = [row["learning_rate"] for row in found[1].log if "learning_rate" in row]
+    assert rates == pytest.approx([3e-3] * 2)  # no second attempt

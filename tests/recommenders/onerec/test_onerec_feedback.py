@@ -9,6 +9,7 @@ from test_onerec_generator import N_ITEMS, list_scores, make_generator, of_lists
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
 from llmrec.errors import DataError
+from llmrec.recommenders.onerec.alignment import feedback, judging
 from llmrec.recommenders.onerec.alignment.config import RewardSettings, TowerRule
 from llmrec.recommenders.onerec.alignment.feedback import (
     FeedbackRows,
@@ -97,6 +98,18 @@ def test_a_reward_model_knows_what_is_liked():
 def test_columns_that_teach_nothing(rule, sentence):
     with pytest.raises(DataError, match=sentence):
         session_labels(SPLIT, SPANS, [rule])
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_tower_with_one_kind_of_label_among_some_users_is_named(held_out, monkeypatch):
+    owner = np.repeat(np.arange(len(TRAIN)), TRAIN.lengths)
+    marks = ((owner % 5 == 0) == held_out) & (np.arange(owner.size) % 2 == 0)
+    monkeypatch.setattr(feedback, "event_values", lambda split, column: marks.astype(np.float64))
+    settings = RewardSettings(towers=[TowerRule(name="rare", column="x")], sessions=RULE, most=5)
+    monkeypatch.setattr(judging, "Trainer", None)  # would fail if it were reached
+    without = "learnt from" if held_out else "held out"
+    with pytest.raises(DataError, match=rf"tower 'rare': all \d+ labels of the users .* {without}"):
+        train_reward_model(SPLIT, settings)
 
 
 @pytest.mark.parametrize("form", ["encoder_decoder", "decoder"])

@@ -89,7 +89,21 @@ def test_a_reward_that_is_no_number_is_named():
     _, reward, lists, *_ = everything()
     with torch.no_grad():
         reward.items.weight[int(lists.items[2, 1, 0])] = torch.nan
-    with pytest.raises(DataError, match=r"gives NaN for \d+ lists, the first is list .* of user"):
+    with pytest.raises(DataError, match=r"no finite number for \d+ lists, the first is list"):
+        judge_lists(reward, PROMPTS, lists)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_rewards_without_a_gap_between_them_make_no_pair_of_a_list_with_itself(value):
+    table = np.array([[1, 2], [value, value], [1, value]], np.float32)
+    with pytest.raises(DataError, match=rf"the reward of list 0 of prompt 1 is {value}"):
+        pick_pairs(table, 0.1)
+
+
+def test_a_reward_without_bound_is_named():
+    _, reward, lists, *_ = everything()
+    reward.base_rates[0] = 0
+    with pytest.raises(DataError, match="no finite number for 45 lists, the first is list 0 of"):
         judge_lists(reward, PROMPTS, lists)
 
 

@@ -48,6 +48,23 @@ def test_rewards_written_out():
     torch.testing.assert_close(product, torch.tensor([0.4**2 * 0.5, 0.1**2 * 0.25]))
 
 
+@pytest.mark.parametrize("aggregation", ["weighted_sum", "product"])
+def test_a_weight_below_0_lowers_the_reward(aggregation):
+    model = make_model(aggregation=aggregation, weights=(1.0, -0.4))
+    liked, hated = torch.tensor([[0.4, 0.1], [0.4, 0.9]]), torch.tensor([[0.1, 0.1], [0.1, 0.9]])
+    (best, worse), (bad, worst) = model.aggregate(liked), model.aggregate(hated)
+    assert best > worse > worst
+    assert best > bad > worst
+    for probabilities in (liked, hated, torch.tensor([[0.0, 1.0]])):
+        assert (model.aggregate(probabilities) >= model.least_reward).all()
+
+
+def test_the_least_reward():
+    assert make_model(weights=(3.0, 1.0)).least_reward == 0
+    # nobody likes it, all hate it: (2 * 0 / 0.2 - 1 * 1 / 0.5) / (2 - 1)
+    assert make_model(weights=(2.0, -1.0)).least_reward == pytest.approx(-2.0)
+
+
 def test_unknown_labels_do_not_count():
     model = make_model().eval()
     labels = torch.tensor([[1.0, 0.0], [float("nan"), 1.0], [0.0, float("nan")]])
@@ -83,6 +100,11 @@ def test_it_learns_which_items_are_liked_after_which_history():
     ("options", "sentence"),
     [
         ({"weights": (1.0,)}, "1 weights are given for 2 towers"),
+        ({"weights": (1.0, -1.0)}, "finite numbers whose sum is above 0"),
+        ({"weights": (1.0, -2.0)}, "finite numbers whose sum is above 0"),
+        ({"towers": ("a", "b", "c"), "weights": (0.1, 0.2, -0.3)}, "whose sum is above 0"),
+        ({"weights": (1.0, float("inf"))}, "finite numbers whose sum is above 0"),
+        ({"weights": (float("nan"), 1.0)}, "finite numbers whose sum is above 0"),
         ({"dim": 9}, "heads=2 must divide dim=9"),
         ({"towers": ()}, "at least 1 item"),
     ],

@@ -5,6 +5,7 @@ Light, so that recipes can be checked against it; what the settings mean in form
 :mod:`llmrec.recommenders.onerec.alignment.objective`.
 """
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,6 +16,13 @@ from llmrec.training.config import TrainingConfig
 Aggregation = Literal["weighted_sum", "product"]
 RewardForm = Literal["lists", "items"]
 LossType = Literal["dpo", "ipo", "cdpo", "rdpo", "simpo", "cpo"]
+
+
+def _has_positive_sum(weights: tuple[float, ...]) -> bool:
+    """Whether weights are finite and add up to more than rounding."""
+    if not all(math.isfinite(weight) for weight in weights):
+        return False
+    return math.fsum(weights) > 1e-6 * math.fsum(abs(weight) for weight in weights)
 
 
 class TowerRule(BaseModel):
@@ -60,7 +68,9 @@ class RewardConfig(BaseModel):
         description="weighted_sum: of the towers' probabilities over their base rates; product.",
     )
     weights: tuple[float, ...] | None = Field(
-        None, description="One per tower, in their order; none weighs all alike."
+        None,
+        description="One per tower, in their order; below 0 where feedback speaks against a list. "
+        "Their sum is above 0; none weighs all alike.",
     )
 
     @model_validator(mode="after")
@@ -69,6 +79,11 @@ class RewardConfig(BaseModel):
             raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
         if self.weights is not None and len(self.weights) != len(self.towers):
             raise ValueError(f"{len(self.weights)} weights are given for {len(self.towers)} towers")
+        if self.weights is not None and not _has_positive_sum(self.weights):
+            raise ValueError(
+                f"weights={list(self.weights)} must be finite numbers whose sum is above 0, for "
+                "rewards are divided by it"
+            )
         if self.form == "lists" and (self.content or self.discount != 1):
             raise ValueError("discount and content are for form=items; leave them out")
         return self
@@ -96,7 +111,9 @@ class RewardSettings(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the states.")
     history: int = Field(50, ge=1, description="Newest items of the history that are read.")
     aggregation: Aggregation = Field("weighted_sum", description="How towers become one number.")
-    weights: tuple[float, ...] | None = Field(None, description="One per tower; none: all alike.")
+    weights: tuple[float, ...] | None = Field(
+        None, description="One per tower, with a sum above 0; none: all alike."
+    )
     training: TrainingConfig = Field(
         TrainingConfig(epochs=20, learning_rate=3e-3, patience=4, metric="auc"),
         description="Settings of its training; the metric is the mean AUC of the towers.",

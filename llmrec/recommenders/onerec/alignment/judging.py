@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.evaluation.metrics.pairs import auc, ece
 from llmrec.recommenders.onerec.alignment.config import RewardConfig, RewardSettings
 from llmrec.recommenders.onerec.alignment.feedback import (
@@ -110,8 +110,8 @@ def train_reward_model(
 
     Raises:
         ConfigError: The form ``items`` has no vectors.
-        DataError: A column is missing, a label is constant, there is no session, or the vectors are
-            of other items.
+        DataError: A column is missing, a label is constant among the users that are learnt from or
+            among those held out, there is no session, or the vectors are of other items.
     """
     train, training = split.train_histories(), settings.training
     config = RewardConfig.model_validate(settings.architecture())
@@ -135,6 +135,7 @@ def train_reward_model(
         taken = (owner // _HELD_OUT) % 2 == (users == "odd")
     learnt = _rows(spans, labels, taken & ~held_out)
     judged = _rows(spans, labels, held_out)
+    _require_both_labels(config.towers, {"learnt from": learnt[1], "held out": judged[1]})
     seed_everything(training.seed)
     rates = np.nanmean(learnt[1].reshape(-1, len(config.towers)), axis=0).tolist()
     model = make_reward_model(config, len(train.vocabulary), rates, contents)
@@ -191,6 +192,22 @@ def _lessons(
         return whole, item_labels(split, whole, settings.towers)
     spans = _joined(whole, single_items(whole))
     return spans, session_labels(split, spans, settings.towers)
+
+
+def _require_both_labels(
+    towers: Sequence[str], parts: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    """Every tower needs something to tell apart, among both groups of users."""
+    for part, labels in parts.items():
+        known = labels.reshape(-1, len(towers))
+        known = known[~np.isnan(known).any(1)]
+        for tower, name in enumerate(towers):
+            if not known.size or known[:, tower].min() == known[:, tower].max():
+                raise DataError(
+                    f"tower {name!r}: all {len(known)} labels of the users that are {part} are "
+                    "alike, so it cannot be learnt and judged; use another rule, more users, or "
+                    "leave the tower out."
+                )
 
 
 def _joined(left: SessionSpans, right: SessionSpans) -> SessionSpans:

@@ -40,7 +40,7 @@ from llmrec.recommenders.onerec.alignment.prompts import draw_prompts
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, Rollouts, roll_out
 from llmrec.recommenders.onerec.alignment.versions import weights_version
-from llmrec.recommenders.onerec.alignment.watching import Watch, guarded
+from llmrec.recommenders.onerec.alignment.watching import Watch, guarded, holds
 from llmrec.recommenders.onerec.model import OneRec
 from llmrec.recommenders.onerec.serving import newest_read
 from llmrec.recommenders.onerec.validation import beam_metrics
@@ -195,8 +195,7 @@ class Alignment:
         reference = copy.deepcopy(self._generator)
         log = self._learn(number, pairs, reference) if pairs.frame.height else []
         figures = self._with_others(_best_of(log) or self._watched(reference))
-        value = guarded(figures, self._metric, self._floor)
-        better = value > max(0.0, guarded(before.figures, self._metric, self._floor))
+        better = self._holds(figures) and self._guarded(figures) > self._guarded(before.figures)
         kept = better or not pairs.frame.height  # without pairs it is the policy before
         if not kept:
             self._generator.load_state_dict(reference.state_dict())
@@ -263,7 +262,7 @@ class Alignment:
         for attempt in range(self.config.retries + 1):
             self._generator.load_state_dict(reference.state_dict())
             log = self._attempt(number, attempt, pairs, reference)
-            if max(row["valid"][_CHOOSES] for row in log if "valid" in row) > 0:
+            if any(self._holds(row["valid"]) for row in log if "valid" in row):
                 break
         return log
 
@@ -284,7 +283,7 @@ class Alignment:
 
         def validate() -> Watched:
             figures = self._watched(reference)
-            return {**figures, _CHOOSES: guarded(figures, self._metric, self._floor)}
+            return {**figures, _CHOOSES: self._guarded(figures)}
 
         lasting = config.model_dump(mode="json", exclude={"training", *CHANGES_NOTHING})
         about = {**lasting, "policy": pairs.policy}
@@ -293,6 +292,12 @@ class Alignment:
         log = trainer.fit(AlignedPolicy(generator, config), rows, validate)
         generator.eval()
         return log
+
+    def _holds(self, figures: Watched) -> bool:
+        return holds(figures, self._metric, self._floor)
+
+    def _guarded(self, figures: Watched) -> float:
+        return guarded(figures, self._metric, self._floor, self._reward.least_reward)
 
     def _with_others(self, figures: dict[str, float]) -> Watched:
         """Figures with those that are only reported."""

@@ -54,7 +54,7 @@ def judge_lists(reward: RewardModel, histories: Histories, lists: Lists) -> Judg
         lists: Their lists.
 
     Raises:
-        DataError: A reward is not a number; the sentence names user and list.
+        DataError: A reward is no finite number; the sentence names user and list.
     """
     n, per_prompt, m = lists.items.shape
     towers = np.zeros((n, per_prompt, len(reward.config.towers)), dtype=np.float32)
@@ -70,12 +70,13 @@ def judge_lists(reward: RewardModel, histories: Histories, lists: Lists) -> Judg
         towers[rows] = found.view(-1, per_prompt, found.shape[1]).cpu().numpy()
         rewards[rows] = reward.aggregate(found).view(-1, per_prompt).cpu().numpy()
     there = lists.log_probabilities > -np.inf
-    bad = np.argwhere(np.isnan(rewards) & there)
+    bad = np.argwhere(~np.isfinite(rewards) & there)
     if bad.size:
         user = histories.user_ids[int(bad[0, 0])]
         raise DataError(
-            f"the reward model gives NaN for {len(bad)} lists, the first is list {bad[0, 1]} of "
-            f"user {user!r}; its weights are damaged or its training diverged: train it again."
+            f"the reward model gives no finite number for {len(bad)} lists, the first is list "
+            f"{bad[0, 1]} of user {user!r}; its weights are damaged or its training diverged: "
+            "train it again."
         )
     return Judgements(np.where(there, rewards, -np.inf).astype(np.float32), towers)
 
@@ -108,11 +109,20 @@ def pick_pairs(
         pick: ``random`` draws both lists of the same prompts instead.
         seed: Of the random draw.
 
+    Raises:
+        DataError: A reward is NaN or infinite.
+
     >>> picked = pick_pairs(np.array([[1, 3, 2], [5, 5, 5]], dtype=np.float32), 0.1)
     >>> picked.chosen, picked.rejected, picked.counts["all_equal"]
     (array([1]), array([0]), 1)
     """
-    there = rewards > -np.inf
+    there = rewards != -np.inf
+    if (bad := np.argwhere(~np.isfinite(rewards) & there)).size:
+        row, number = bad[0].tolist()
+        raise DataError(
+            f"the reward of list {number} of prompt {row} is {rewards[row, number]}; expected a "
+            "finite number, or -inf where there is no list."
+        )
     best, worst = rewards.argmax(1), np.where(there, rewards, np.inf).argmin(1)
     rows = np.arange(len(rewards))
     single = there.sum(1) < 2

@@ -103,12 +103,20 @@ class RewardModel(nn.Module, ABC):
         """``[rows, towers]`` probabilities to ``[rows]`` rewards.
 
         ``weighted_sum`` is ``sum_t w_t p_t / base_t / sum_t w_t``: 1 is an average session.
-        ``product`` is ``prod_t p_t ^ w_t``.
+        ``product`` is ``prod_t p_t ^ w_t``. A tower of a weight below 0 lowers either.
         """
         if self.config.aggregation == "product":
             return (probabilities.clamp_min(1e-9).log() * self.weights).sum(1).exp()
         scaled = probabilities / self.base_rates * self.weights
         return scaled.sum(1) / self.weights.sum()
+
+    @property
+    def least_reward(self) -> float:
+        """A number that no reward is below; 0 unless a weight is below 0."""
+        if self.config.aggregation == "product":
+            return 0.0
+        against = (self.weights.clamp_max(0) / self.base_rates).sum() / self.weights.sum()
+        return float(against)
 
 
 def attendable(mask: Tensor) -> Tensor:

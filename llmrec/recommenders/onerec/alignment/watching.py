@@ -150,16 +150,30 @@ def list_diversity(lists: npt.NDArray[np.int32], first_codes: npt.NDArray[np.int
     return float(differ.sum((1, 2)).mean() / (m * (m - 1)))
 
 
-def guarded(figures: Mapping[str, float], metric: str, floor: float) -> float:
+def guarded(
+    figures: Mapping[str, float], metric: str, floor: float, least_reward: float = 0.0
+) -> float:
     """What chooses weights: the reward while the metric holds, else less than any reward.
+
+    Args:
+        figures: With ``reward`` and the metric, which is between 0 and 1.
+        metric: Its name.
+        floor: What it must not fall below.
+        least_reward: A number that no reward is below.
 
     >>> guarded({"reward": 1.2, "ndcg@10": 0.05}, "ndcg@10", 0.04)
     1.2
     >>> guarded({"reward": 9.0, "ndcg@10": 0.03}, "ndcg@10", 0.04) < 0
     True
     """
-    held = figures[metric] >= floor
-    return figures["reward"] if held else figures[metric] - 1.0
+    if holds(figures, metric, floor):
+        return figures["reward"]
+    return least_reward + figures[metric] - 1.0
+
+
+def holds(figures: Mapping[str, float], metric: str, floor: float) -> bool:
+    """Whether the metric has not fallen below its floor."""
+    return figures[metric] >= floor
 
 
 def _keys(codes: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
