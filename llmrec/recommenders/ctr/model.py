@@ -99,10 +99,14 @@ class CTRModel(TrainedRecommender[ConfigT]):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of class, settings, items and weights, 16 hexadecimal digits."""
+        """Hash of class, settings, items and weights, 16 hexadecimal digits.
+
+        Of the settings those that differ from their defaults, without how it was trained: what
+        the weights do not tell already, and nothing that a further setting would change.
+        """
         self._require_fitted()
         weights = {**self._state(), **self._personal_state()}
-        settings = self.config.model_dump(mode="json")
+        settings = self.config.model_dump(mode="json", exclude={"training"}, exclude_defaults=True)
         known = [self.name, settings, self.vocabulary.fingerprint, hash_arrays(weights)]
         return hash_json(known)[:16]
 

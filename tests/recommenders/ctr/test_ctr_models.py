@@ -12,9 +12,10 @@ from llmrec.data import Catalog, Dataset, Histories, Interactions
 from llmrec.data.splits import given
 from llmrec.errors import ConfigError, DataError, UnknownIdError
 from llmrec.recommenders.ctr import DIN, SIM, DeepFM
-from llmrec.recommenders.ctr.config import DeepFMConfig
+from llmrec.recommenders.ctr.config import DeepFMConfig, DINConfig
 from llmrec.recommenders.ctr.deepfm import DeepFMNetwork
 from llmrec.recommenders.ctr.din import TargetAttention
+from llmrec.recommenders.ctr.features import Feedback
 from llmrec.recommenders.ctr.network import Sizes
 from llmrec.recommenders.ctr.search import co_occurrence_vectors, most_similar
 
@@ -224,3 +225,47 @@ def test_a_metric_of_pairs_needs_pairs():
     training = {"epochs": 1, "metric": "ndcg@10"}
     model = DIN(**SMALL, training=training).fit(SPLIT.train_histories(), SPLIT.cases("valid"))
     assert "ndcg@10" in model.log[1]["valid"]
+
+
+@pytest.fixture
+def constant():
+    """A DIN whose weights are numbers that no machine computes otherwise."""
+    options = {"history": 5, "attention_hidden": 4, "training": {"epochs": 1}}
+    model = DIN(**SMALL, **options).fit(SPLIT.train_histories())
+    with torch.no_grad():
+        for weight in model._net.parameters():
+            weight.copy_(torch.arange(weight.numel()).view_as(weight) / 8)
+    model._feedback = Feedback(np.array([0, 1], dtype=np.float32), 0.5, 1.0)
+    return model
+
+
+def test_the_fingerprint_of_given_weights_and_settings_stays_what_it_is(constant):
+    assert constant.fingerprint == "20fafd3d0c0ec3bb"
+
+
+def test_the_fingerprint_knows_no_training_and_no_setting_that_is_as_ever(constant):
+    found = constant.fingerprint
+
+    class Further(DINConfig):
+        later: int = 3
+
+    config = constant.config.model_dump()
+    for changed in (
+        Further(**config),
+        DINConfig(**{**config, "training": {"epochs": 9, "seed": 5}}),
+    ):
+        constant.config = changed
+        assert constant.fingerprint == found
+    for changed in (Further(**config, later=4), DINConfig(**{**config, "history": 6})):
+        constant.config = changed
+        assert constant.fingerprint != found
+
+
+def test_the_fingerprint_knows_weights_of_users_and_of_all(constant):
+    found = constant.fingerprint
+    for name, weight in constant._net.named_parameters():
+        with torch.no_grad():
+            weight.view(-1)[-1] += 1
+            assert constant.fingerprint != found, name
+            weight.view(-1)[-1] -= 1
+    assert constant.fingerprint == found
