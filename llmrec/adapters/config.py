@@ -46,7 +46,9 @@ class GatedLoraConfig(BaseModel):
     anneal_share: float = Field(
         0.2, ge=0, le=1, description="Share of training over which the temperature falls."
     )
-    balance: float = Field(0.0, ge=0, description="Weight of the balance loss.")
+    balance: float = Field(
+        0.0, ge=0, description="Weight of the balance loss; only where experts are mixed."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on what the experts read.")
     b_noise: float = Field(
         0.0, ge=0, description="Deviation of the initial B; 0 starts as the base model."
@@ -63,6 +65,11 @@ class GatedLoraConfig(BaseModel):
             raise ValueError("compose=shared has no gate; set gate_dim=0")
         if self.compose != "shared" and not self.gate_dim:
             raise ValueError("gate_dim must be the width of the gate's input")
+        if self.compose in ("shared", "rank_scale") and self.balance:
+            raise ValueError(
+                f"compose={self.compose} has no weights of experts to spread, so balance says "
+                "nothing; leave it at 0"
+            )
         return self
 
     @property

@@ -89,10 +89,17 @@ class GatedLora(nn.Module):
         return self.gates(states.to(self._device()), temperature)  # type: ignore[no-any-return]
 
     def balance(self, weights: Tensor) -> Tensor:
-        """The weighted balance loss to add to a mean loss; 0 where it is off."""
-        if not self.config_lora.balance:
+        """The weighted balance loss to add to a mean loss; 0 where it is off.
+
+        Args:
+            weights: ``[n, gates, K]`` as :meth:`gate_weights` gives them, of a whole batch: the
+                loss is of their mean. Roots are squared first, so that they sum to 1 again.
+        """
+        config = self.config_lora
+        if not config.balance:
             return weights.new_zeros(())
-        return self.config_lora.balance * balance_loss(weights)
+        shares = weights.square() if config.gate_activation == "sqrt_softmax" else weights
+        return config.balance * balance_loss(shares)
 
     @contextmanager
     def using(self, weights: Tensor | None, route: Route = "auto") -> Iterator[nn.Module]:

@@ -245,6 +245,24 @@ def test_balance_and_diagnostics():
     assert gated(balance=0.5).balance(one) == pytest.approx(1.5)
 
 
+def test_balance_of_roots_is_that_of_their_squares():
+    model = gated(balance=0.5, gate_activation="sqrt_softmax")
+    even = torch.full((3, 2, 4), 0.5)
+    one = torch.eye(4)[[0, 0, 0, 0]].unsqueeze(1)
+    spread = torch.eye(4).unsqueeze(1)
+    squares = torch.tensor([[[0.7, 0.1, 0.1, 0.1]], [[0.3, 0.3, 0.3, 0.1]]])  # mean .5 .2 .2 .1
+    assert model.balance(even) == pytest.approx(0, abs=1e-6)
+    assert model.balance(spread) == pytest.approx(0, abs=1e-6)
+    assert model.balance(one) == pytest.approx(1.5)
+    assert model.balance(squares.sqrt()) == pytest.approx(0.5 * (4 * 0.34 - 1))
+
+
+@pytest.mark.parametrize("compose", ["rank_scale", "shared"])
+def test_there_is_no_balance_without_a_mixture_of_experts(compose):
+    with pytest.raises(ValueError, match=f"compose={compose} has no weights of experts"):
+        settings(compose, balance=0.1)
+
+
 def test_similarity_of_experts():
     model = gated()
     assert abs(expert_similarity(model.experts())) < 0.3

@@ -61,7 +61,9 @@ class LoraSection(BaseModel):
     anneal_share: float = Field(
         0.2, ge=0, le=1, description="Share of training over which the temperature falls."
     )
-    balance: float = Field(0.0, ge=0, description="Weight of the balance loss.")
+    balance: float = Field(
+        0.0, ge=0, description="Weight of the balance loss; only where experts are mixed."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on what the experts read.")
     b_noise: float = Field(
         0.01, ge=0, description="Deviation of the initial B; with 0 all experts begin alike."

@@ -93,17 +93,20 @@ class AnswerLoss(nn.Module):
         if self.training:
             self.passed += 1
         total = torch.zeros((), device=self.passed.device)
-        for bucket in batch.buckets:
-            weights = bucket.gates
-            if weights.dim() == 2:
-                weights = self.lora.gate_weights(weights, temperature)
+        gates = [self._weights(bucket.gates, temperature) for bucket in batch.buckets]
+        for bucket, weights in zip(batch.buckets, gates, strict=True):
             odds = answer_odds(self.lora, bucket.ids, bucket.there, weights, self.answers)
             total = total + nn.functional.binary_cross_entropy_with_logits(
                 odds.float(), bucket.labels, reduction="sum"
             )
-            total = total + self.lora.balance(weights) * len(bucket.labels)
-            self._load = gate_diagnostics(weights.detach()) if not self._load else self._load
+        everybody = torch.cat(gates)  # a bucket alone may hold a single user
+        total = total + self.lora.balance(everybody) * batch.n_targets
+        self._load = self._load or gate_diagnostics(everybody.detach())
         return total if self._pull is None else total + self._pull.penalty() * batch.n_targets
+
+    def _weights(self, gates: Tensor, temperature: float) -> Tensor:
+        """``[b, gates, K]`` of a bucket; ``[1, gates, K]`` where nothing is to be learnt."""
+        return gates if gates.dim() == 3 else self.lora.gate_weights(gates, temperature)
 
     def start_epoch(self, epoch: int) -> None:
         """Look at the gates of the first batch of this epoch."""

@@ -276,6 +276,10 @@ def test_missing_things_are_asked_for(base_folder):
             {"lora": {"compose": "shared", "experts": 1}, "gate_control": "shuffled"},
             "compose=shared has no gates",
         ),
+        (
+            {"lora": {"compose": "rank_scale", "experts": 1, "balance": 0.1}},
+            "compose=rank_scale has no weights of experts to spread",
+        ),
         ({"ctr": {"name": "dien"}}, "ctr"),
         ({"ctr": {"train_share": 0.5}}, "set ctr_share beside ctr"),
         ({"max_tokens": 32, "title_tokens": 20}, "at most half of max_tokens"),

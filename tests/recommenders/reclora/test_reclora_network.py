@@ -7,7 +7,7 @@ from reclora_worlds import fitted_on, liking_world, make_model
 
 from llmrec.adapters.config import temperature_at
 from llmrec.recommenders.reclora.batches import PromptRows
-from llmrec.recommenders.reclora.network import AnswerLoss, answer_odds
+from llmrec.recommenders.reclora.network import AnswerLoss, Bucket, PromptBatch, answer_odds
 from llmrec.recommenders.reclora.scoring import pack_layout
 from llmrec.recommenders.reclora.token_rows import TokenRows, buckets
 
@@ -131,6 +131,30 @@ def test_the_temperature_falls_with_the_passes(model, pairs):
                 odds, bucket.labels, reduction="sum"
             )
             assert float(loss(batch)) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_balance_and_load_are_those_of_the_whole_batch(base_folder, monkeypatch):
+    """Two users in buckets of their own, each with one expert: evenly used over the batch."""
+    ranker = fitted_on(SPLIT, make_model(base_folder, lora={"balance": 0.5})).ranker
+    weights = {1.0: torch.tensor([1.0, 0.0]), 2.0: torch.tensor([0.0, 1.0])}
+    monkeypatch.setattr(
+        ranker.lora,
+        "gate_weights",
+        lambda states, _: torch.stack([weights[float(s[0])].expand(4, 2) for s in states]),
+    )
+    ids = torch.full((1, 5), 70)
+    there, label = torch.ones(1, 5, dtype=torch.bool), torch.ones(1)
+    first, second = (Bucket(ids, there, torch.full((1, 4), each), label) for each in (1.0, 2.0))
+    loss = AnswerLoss(ranker.lora, ranker.answers, 0).eval()
+    with torch.inference_mode():
+        whole = float(loss(PromptBatch([first, second])))
+    load = loss.end_epoch()
+    assert load["gate_largest_load"] == 0.5
+    assert load["gate_variance_across_users"] == 0.25
+    assert load["gate_entropy"] == pytest.approx(0, abs=1e-6)
+    with torch.inference_mode():
+        alone = float(loss(PromptBatch([first]))) + float(loss(PromptBatch([second])))
+    assert whole == pytest.approx(alone - 2 * 0.5, abs=1e-5)  # one expert each costs 0.5 (2 - 1)
 
 
 @pytest.mark.parametrize("most", [300, 16_384])
