@@ -44,9 +44,9 @@ def beam_metrics(
     histories, stride = cases.histories, len(cases.histories.vocabulary) + 1
     ranks = np.full(cases.targets.size, np.inf)
     owner = row_of_each(cases.target_offsets)
-    for rows, lists in search(generator, trie, histories, width):
+    for rows, lists in search(generator, trie, histories, width, exclude_seen=filter_seen):
         codes, scores = top_items(lists, trie, min(width, trie.n_items))
-        if filter_seen:
+        if filter_seen:  # the search closes an ID only when all of its items were seen
             block = histories.block(rows.start, rows.stop)
             seen = row_of_each(block.offsets) * stride + block.items
             users = np.arange(len(block))[:, None]
