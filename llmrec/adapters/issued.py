@@ -5,13 +5,14 @@ went, for instance) is answered from here. Names of forgotten users are void.
 """
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from llmrec.adapters.database import Database
 
 Found = Literal["user", "centroid", "profile", "group", "prior", "even"]
 
-PERSONAL = ("user", "profile")
+PERSONAL: tuple[Found, ...] = ("user", "profile")
 """Kinds of weights that belong to one user."""
 
 
@@ -68,17 +69,6 @@ class IssuedNames:
             rows = connection.execute("SELECT found, whose FROM issued WHERE name = ?", (name,))
             return [Origin(*row) for row in rows.fetchall()]
 
-    def of_user_alone(self, key: str) -> list[str]:
-        """Names that stand for this user's weights and for nobody else's, old versions included."""
-        query = (
-            "SELECT DISTINCT name FROM issued AS mine WHERE whose = ? AND found IN (?, ?) "
-            "AND NOT EXISTS (SELECT 1 FROM issued WHERE name = mine.name "
-            "AND (whose != mine.whose OR found NOT IN (?, ?)))"
-        )
-        with self._database.connection() as connection:
-            rows = connection.execute(query, (key, *PERSONAL, *PERSONAL)).fetchall()
-        return [row[0] for row in rows]
-
     def of_user(self, key: str) -> list[str]:
         """Names that stand for this user's weights, whoever else's they are."""
         query = "SELECT DISTINCT name FROM issued WHERE whose = ? AND found IN (?, ?)"
@@ -91,7 +81,16 @@ class IssuedNames:
         with self._database.connection() as connection:
             return [row[0] for row in connection.execute(query, PERSONAL).fetchall()]
 
-    def delete_user(self, connection: sqlite3.Connection, key: str) -> None:
-        """Make a user's names void, in a transaction."""
-        query = "DELETE FROM issued WHERE whose = ? AND found IN (?, ?)"
-        connection.execute(query, (key, *PERSONAL))
+    def void(self, connection: sqlite3.Connection, origins: Iterable[Origin]) -> list[str]:
+        """Let names stand for these no more, in a transaction; old versions included.
+
+        Returns:
+            The names that stand for nothing now.
+        """
+        names: set[str] = set()
+        for origin in origins:
+            these = "FROM issued WHERE found = ? AND whose = ?"
+            names.update(row[0] for row in connection.execute(f"SELECT name {these}", origin))
+            connection.execute(f"DELETE {these}", origin)
+        query = "SELECT 1 FROM issued WHERE name = ?"
+        return [n for n in sorted(names) if not connection.execute(query, (n,)).fetchone()]

@@ -2,6 +2,7 @@
 
 The order is that of reclora.md 5.2. Means are fixed rather than followed, so that the adapters
 made of them keep their names; everybody's is fixed anew when the number of users has doubled.
+When a user is forgotten, the means that the user was in are fixed anew over those who are left.
 """
 
 import sqlite3
@@ -20,6 +21,8 @@ _EVERYBODY = ""
 _AT_ONCE = 2_000
 
 Kind = Literal["profile", "group", "prior"]
+Mean = tuple[int, npt.NDArray[np.float64]]
+"""Number of users, and the mean ``[gates, blocks]`` of their weights."""
 
 
 class Fallback(NamedTuple):
@@ -87,7 +90,7 @@ class Priors:
         if fixed is not None and users < 2 * fixed[0]:
             return self._form.decode(fixed[1])
         if not users:
-            return None if fixed is None else self._form.decode(fixed[1])
+            return None
         self._fix_everybody()
         return self.group(_EVERYBODY)
 
@@ -151,22 +154,47 @@ class Priors:
             deleted += connection.execute(f"DELETE FROM {table} WHERE user = ?", (key,)).rowcount
         return deleted > 0
 
+    def means_with(self, connection: sqlite3.Connection, key: str) -> list[str]:
+        """Names of the fixed means that a user with a gate is in: everybody's, and the group's."""
+        rows = connection.execute(
+            "SELECT name FROM priors WHERE name = ? OR name = (SELECT name FROM members "
+            "WHERE user = ?)",
+            (_EVERYBODY, key),
+        )
+        return [row[0] for row in rows.fetchall()]
+
+    def fix_again(self, connection: sqlite3.Connection, names: Sequence[str]) -> None:
+        """Fix some means anew in a transaction; one that nobody is left in goes."""
+        for name in names:
+            everybody = name == _EVERYBODY
+            found = self._mean(connection) if everybody else self._group_mean(connection, name)
+            self._replace(connection, name, found)
+
     def _fix_everybody(self) -> None:
         with self._database.transaction() as connection:
-            found = self._mean(connection)
-            connection.execute("DELETE FROM priors WHERE name = ?", (_EVERYBODY,))
-            if found is not None:
-                row = (_EVERYBODY, found[0], self._form.encode(found[1]))
-                connection.execute("INSERT INTO priors VALUES (?, ?, ?)", row)
+            self._replace(connection, _EVERYBODY, self._mean(connection))
 
-    def _mean(self, connection: sqlite3.Connection) -> tuple[int, npt.NDArray[np.float64]] | None:
+    def _replace(self, connection: sqlite3.Connection, name: str, found: Mean | None) -> None:
+        connection.execute("DELETE FROM priors WHERE name = ?", (name,))
+        if found is not None:
+            row = (name, found[0], self._form.encode(found[1]))
+            connection.execute("INSERT INTO priors VALUES (?, ?, ?)", row)
+
+    def _mean(self, connection: sqlite3.Connection) -> Mean | None:
         row = connection.execute("SELECT users, gate FROM sums").fetchone()
         if row is None or row[0] == 0:
             return None
         return row[0], np.frombuffer(row[1]).reshape(self._form.shape) / row[0]
 
-    def _group_means(self) -> dict[str, tuple[int, npt.NDArray[np.float64]]]:
-        found: dict[str, tuple[int, npt.NDArray[np.float64]]] = {}
+    def _group_mean(self, connection: sqlite3.Connection, name: str) -> Mean | None:
+        users, total = 0, np.zeros(self._form.shape)
+        query = "SELECT g.gate FROM members m JOIN gates g ON g.user = m.user WHERE m.name = ?"
+        for (blob,) in connection.execute(query, (name,)):
+            users, total = users + 1, total + self._form.decode(blob)
+        return (users, total / users) if users else None
+
+    def _group_means(self) -> dict[str, Mean]:
+        found: dict[str, Mean] = {}
         last = ""
         while True:
             with self._database.connection() as connection:
@@ -192,10 +220,9 @@ def add_to_sums(
     count, total = (0, np.zeros(change.shape)) if row is None else row
     if row is not None:
         total = np.frombuffer(total).reshape(change.shape)
+    left = total + change if count + users else np.zeros(change.shape)  # rounding is a trace, too
     connection.execute("DELETE FROM sums")
-    connection.execute(
-        "INSERT INTO sums VALUES (?, ?)", (count + users, (total + change).tobytes())
-    )
+    connection.execute("INSERT INTO sums VALUES (?, ?)", (count + users, left.tobytes()))
 
 
 def shrunk(gates: npt.ArrayLike, towards: Array, events: npt.ArrayLike, strength: float) -> Array:

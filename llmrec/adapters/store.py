@@ -23,6 +23,7 @@ from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
 from llmrec.adapters.experts import Experts
+from llmrec.adapters.forgetting import forget
 from llmrec.adapters.gate_format import Array, GateFormat
 from llmrec.adapters.gate_table import GateRow, GateTable
 from llmrec.adapters.gates import even_gates
@@ -299,21 +300,14 @@ class AdapterStore:
     def forget(self, user: UserId) -> Forgotten:
         """Remove a user's weights and all adapters made of them, then rewrite the file.
 
+        The means that serve strangers are fixed anew without the user: everybody's, and the one of
+        the user's group. Their adapters go, too.
+
         What it cannot remove: the little that the user's events changed in the trained experts,
-        gates and CTR model, in centroids and in fixed priors, until these are made anew; and
-        what an engine has loaded (see :attr:`Forgotten.in_use`).
+        gates and CTR model and in centroids, until these are made anew; and what an engine has
+        loaded (see :attr:`Forgotten.in_use`).
         """
-        key = user_key(user)
-        with self._database.making():
-            alone = self._issued.of_user_alone(key)
-            in_use = self.files.in_use(alone)
-            with self._database.transaction() as connection:
-                known = self.gates.delete(connection, user)
-                known = self.priors.delete(connection, key) or known
-                self._issued.delete_user(connection, key)
-            self.files.remove(alone)
-            self._database.rewrite()
-        return Forgotten(known, tuple(alone), tuple(in_use))
+        return forget(self._database, self.gates, self.priors, self._issued, self.files, user)
 
     def stats(self) -> Mapping[str, int]:
         """Users, adapters, bytes, and what this process has served since it opened the store.

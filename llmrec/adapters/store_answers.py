@@ -35,7 +35,8 @@ class Forgotten:
 
     Attributes:
         known: Whether anything was stored about the user.
-        removed: Names of the adapters that stood for this user alone; they are void and deleted.
+        removed: Names of the adapters that stood for this user alone, or for a mean that the user
+            was in; they are void and deleted.
         in_use: Those of them that were pinned or leased: an engine may still hold their weights
             and must be told to unload these names.
     """

@@ -218,7 +218,7 @@ def forget(
     number: NumberOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a user's gates and adapters, and rewrite the store's file."""
+    """Remove a user's gates and adapters, fix means anew without them, and rewrite the file."""
     opened = open_store(store)
     found = opened.forget(user_id(opened, user, number))
     if as_json:
@@ -229,8 +229,8 @@ def forget(
     if found.in_use:
         print(f"tell the engine to unload: {', '.join(found.in_use)}")
     print(
-        "not removable: what these events changed in trained weights, centroids and the prior, "
-        "until they are made anew"
+        "not removable: what these events changed in trained weights and centroids, until they "
+        "are made anew"
     )
 
 

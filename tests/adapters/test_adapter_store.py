@@ -265,6 +265,54 @@ def test_forgetting_leaves_nothing(tmp_path):
     assert not opened.forget("never there").known
 
 
+def test_nobody_is_served_by_the_prior_of_somebody_forgotten(tmp_path):
+    """A mean over one is that one's weights."""
+    opened = store(tmp_path)
+    opened.put(["somebody"], draw(1))
+    own, strangers = opened.adapter("somebody"), opened.adapter("stranger", lease=600)
+    assert own.name == strangers.name
+    done = opened.forget("somebody")
+    assert (done.removed, done.in_use) == ((own.name,), (own.name,))
+    assert opened.adapter("stranger").found == "even"
+    assert list(opened.files.names()) == [opened.adapter("stranger").name]
+    with pytest.raises(UnknownIdError, match="is void"):
+        opened.adapter_named(own.name)
+    left = everything(opened.folder)
+    assert draw(1)[0].astype(np.float16).tobytes() not in left
+    assert draw(1)[0].astype(np.float64).tobytes() not in left
+
+
+def test_means_are_fixed_anew_without_somebody_forgotten(tmp_path):
+    opened = store(tmp_path, gate_dtype="float32")
+    opened.put(["a", "b", "c", "d"], draw(4))
+    groups = ["young", "young", "alone", "others", "young", "alone", "others"]
+    opened.priors.put_groups(["a", "b", "c", "d", "y", "z", "o"], groups)
+    opened.priors.fix()
+    names = {who: opened.adapter(who).name for who in ("y", "z", "o", "nobody")}
+    assert set(opened.forget("a").removed) == {names["y"], names["nobody"]}
+    np.testing.assert_allclose(opened.weights("y").weights, draw(4)[1], atol=1e-6)
+    np.testing.assert_allclose(opened.weights("nobody").weights, draw(4)[1:].mean(0), atol=1e-6)
+    assert opened.adapter("o").name == names["o"]
+    opened.forget("c")  # alone in the group
+    assert opened.adapter("z").found == "prior"
+    np.testing.assert_allclose(opened.weights("z").weights, draw(4)[[1, 3]].mean(0), atol=1e-6)
+    assert opened.adapter("o").name == names["o"]
+
+
+def test_forgetting_somebody_without_a_gate_leaves_means(tmp_path):
+    opened = store(tmp_path)
+    opened.put(["a", "b"], draw(2))
+    opened.priors.put_groups(["a", "y"], ["young", "young"])
+    opened.priors.fix()
+    names = [opened.adapter(who).name for who in ("y", "nobody")]
+    opened.put(["b"], draw(1, 4))  # means are fixed, not followed
+    assert opened.forget("y").removed == ()
+    assert opened.forget("never there").removed == ()
+    assert opened.adapter("nobody").name == names[1]
+    opened.priors.put_groups(["y"], ["young"])
+    assert opened.adapter("y").name == names[0]
+
+
 def test_an_adapter_shared_with_others_outlives_a_forgotten_user(tmp_path):
     opened = store(tmp_path)
     opened.put(["a", "twin"], draw(1)[[0, 0]])
