@@ -31,6 +31,7 @@ def test_the_python_blocks_run_after_one_another(elsewhere):
             block = block.replace(long, short)
         exec(compile(block, "onerec.md", "exec"), names)
     assert np.array_equal(names["more"].codes[:-1], names["ids"].codes)
+    assert 10**6 in names["larger_model"].vocabulary
     assert names["items"].shape == (2, 10)
     assert (names["items"] > 0).all()
     assert names["model"].recommend_session(names["model"].known_histories.take([0])).height == 3

@@ -6,6 +6,7 @@ was found. Items that share a semantic ID share its score.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -21,10 +22,11 @@ from llmrec.evaluation.ranks import exclude
 from llmrec.evaluation.ranks import top_items as best_items
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.candidates import chosen_items, recommendation_frame
+from llmrec.recommenders.onerec import growing
 from llmrec.recommenders.onerec.beam import BeamLists, top_items
 from llmrec.recommenders.onerec.cold_items import Int32Array, lift, lift_catalog, stand_ins
 from llmrec.recommenders.onerec.config import GenerativeConfig
-from llmrec.recommenders.onerec.sources import semantic_ids_of, vectors_of
+from llmrec.recommenders.onerec.sources import semantic_ids_of, vectors_of, vectors_of_items
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.recommenders.trained import TrainedRecommender
@@ -48,8 +50,13 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         checkpoints: Directory for training checkpoints, or None for none.
         resume: Continue from the newest whole checkpoint there.
         options: Fields of ``config_class``.
+
+    Attributes:
+        semantic_ids: The IDs that the model was fitted with. A saved model knows their codes only:
+            keep them with their ``save``, to give new items codes later; None for a loaded model.
     """
 
+    semantic_ids: SemanticIds | None = None
     _catalog: Catalog | None = None
     _vectors: TextVectors | None = None
     _ids: SemanticIds | None = None
@@ -81,6 +88,61 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         self._ids = ids
         return self
 
+    def with_items(
+        self, ids: SemanticIds, catalog: Catalog | None = None, vectors: TextVectors | None = None
+    ) -> Self:
+        """This model with a larger catalogue, without training it again.
+
+        What an item that was there is worth changes only where the settings let codes compete with
+        those of other items (``generator.choices=existing``). A model cannot learn of new items in
+        this way: it knows what their codes have in common with others.
+
+        Args:
+            ids: The IDs that the model was trained with and more, from their ``with_items``.
+            catalog: The items with their titles; None leaves titles out.
+            vectors: Of the items, for ``cold_items``; None takes the catalog's texts.
+
+        Returns:
+            Another model, with networks of its own; this one stays as it is.
+
+        Raises:
+            ArtifactError: The IDs are of another code space, or items have other codes.
+            DataError: An item that the model knows is missing, or the catalog is of other items.
+            ConfigError: The model has learnt of items one by one: their vectors, or a reward model.
+        """
+        self._require_fitted()
+        growing.require_catalog(catalog, ids)
+        rows = growing.places_of(self.vocabulary, ids)
+        space = self.details.get("semantic_ids", {}).get("space")
+        growing.require_same_codes(self.trie, ids, rows, space)
+        popularity = growing.kept_popularity(self._events(), ids, rows)
+        made = copy.copy(self)
+        made.details = dict(self.details)
+        made._catalog, made._vectors, made._ids = catalog, vectors, ids
+        made.titles = None if catalog is None else catalog.titles
+        made._note_ids(ids)
+        if self._standing is not None:
+            found = vectors_of_items(self.config, ids.vocabulary, catalog, vectors)
+            made._standing = growing.more_stand_ins(self._standing, found, popularity, rows)
+            made._also_seen(found.seen)
+        made._put_ids(ids, popularity)
+        made._vocabulary = ids.vocabulary
+        if self._known is not None:
+            made._known = self._known.with_vocabulary(ids.vocabulary)
+        return made
+
+    @abstractmethod
+    def _events(self) -> npt.NDArray[np.int64]:
+        """``[items]`` training events of a fitted model's items."""
+
+    @abstractmethod
+    def _put_ids(self, ids: SemanticIds, popularity: npt.NDArray[np.int64]) -> None:
+        """Write and read these IDs from now on, with copies of what is learnt.
+
+        Raises:
+            ConfigError: More was learnt of an item than its codes.
+        """
+
     def recommend(
         self,
         users: Users,
@@ -107,16 +169,20 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
 
     def _semantic_ids(self, train: Histories) -> SemanticIds:
-        """IDs of the training catalogue: those given, or as the settings say.
-
-        What they have seen counts as seen by the model.
-        """
+        """IDs of the training catalogue: those given, or as the settings say."""
         ids = self._ids
         if ids is None:
             ids = semantic_ids_of(self.config, train, self._catalog, self._vectors)
         ids.require(train.vocabulary)
-        self._also_seen(ids.seen)
+        self._note_ids(ids)
         return ids
+
+    def _note_ids(self, ids: SemanticIds) -> None:
+        """Keep which IDs the model has, and that what they have seen counts as seen by it."""
+        self.semantic_ids = ids
+        about = {"fingerprint": ids.fingerprint, "space": ids.space}
+        self.details["semantic_ids"] = {**about, **dict(ids.details)}
+        self._also_seen(ids.seen)
 
     def _also_seen(self, origins: Iterable[Origin]) -> None:
         """Add what a part of the model was made from to what an evaluation looks at."""

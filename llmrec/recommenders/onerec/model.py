@@ -28,7 +28,9 @@ from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import session_spans
+from llmrec.recommenders.onerec.growing import require_codes_only
 from llmrec.recommenders.onerec.serving import Judge, candidate_scores, search, served_lists
+from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.recommenders.onerec.validation import beam_metrics
 from llmrec.training.batches import BatchSource
@@ -233,7 +235,6 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         trie = ids.trie.to(default_device())
         self._generator, self._trie = generator, trie
         self._popularity = ids.popularity
-        self.details["semantic_ids"] = {"fingerprint": ids.fingerprint, **dict(ids.details)}
         validate = None
         if valid is not None:
             metrics, filtered = [config.training.metric], config.validation_filters_seen
@@ -245,6 +246,19 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         self._train(config.training, generator, source, validate, semantic_ids=ids.fingerprint)
         generator.part_lists()
         self._standing = standing
+        self._move_to_device()
+
+    def _events(self) -> npt.NDArray[np.int64]:
+        return self._popularity
+
+    def _put_ids(self, ids: SemanticIds, popularity: npt.NDArray[np.int64]) -> None:
+        require_codes_only(self.config.generator.item_vectors, self.reward_model is not None)
+        weights = self._network().state_dict()
+        codes = torch.from_numpy(ids.codes).long()
+        grown = make_generator(self.config.generator, codes, ids.sizes)
+        grown.load_state_dict({**weights, "codes": grown.codes})
+        self._generator, self._popularity = grown, popularity
+        self._trie = Trie.build(ids.codes, ids.sizes, order=-popularity)
         self._move_to_device()
 
     def _rows(self, train: Histories, levels: int) -> BatchSource:

@@ -9,6 +9,7 @@ import numpy as np
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.data.named import cache_home, find_dataset
+from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError
 from llmrec.recommenders.item_texts import embed_items, item_texts
 from llmrec.recommenders.onerec.tokenizer.behaviour import with_behaviour
@@ -122,9 +123,19 @@ def vectors_of(
         ConfigError: Nothing is known of the items.
         DataError: The vectors are of another catalogue.
     """
+    return vectors_of_items(config, train.vocabulary, catalog, vectors)
+
+
+def vectors_of_items(
+    config: IdSettings,
+    vocabulary: Vocabulary,
+    catalog: Catalog | None,
+    vectors: TextVectors | None,
+) -> TextVectors:
+    """As :func:`vectors_of`, of any items."""
     if vectors is None:
         vectors = _text_vectors(config, catalog)
-    vectors.require(train.vocabulary)
+    vectors.require(vocabulary)
     return vectors
 
 

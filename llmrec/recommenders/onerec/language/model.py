@@ -7,6 +7,7 @@ beside IDs has no part in a recommendation. Scores are log-probabilities over th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from llmrec.recommenders.onerec.language.search import LanguageSearch
 from llmrec.recommenders.onerec.language.texts import Prompts
 from llmrec.recommenders.onerec.language.tokens import add_codes, code_tokens
 from llmrec.recommenders.onerec.language.weights import from_arrays, to_arrays
+from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.training.seeds import seed_everything
 
@@ -83,7 +85,6 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         self._parts = parts = _Parts(model, tokens, ids.codes, ids.sizes, ids.popularity, first)
         parts.require_room(config.history)
         parts.make_search(config.history)
-        self.details["semantic_ids"] = {"fingerprint": ids.fingerprint, **dict(ids.details)}
         rows = parts.prompts.sequences(train, config.history)
         if config.titles and self._catalog is not None:
             rows = rows + parts.prompts.titles(self._catalog.titles.fill_null("").to_list())
@@ -98,6 +99,15 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         self._train(config.training, parts.network, rows, validate, semantic_ids=ids.fingerprint)
         self._standing = standing
         parts.network.eval()
+
+    def _events(self) -> npt.NDArray[np.int64]:
+        return self._fitted().popularity
+
+    def _put_ids(self, ids: SemanticIds, popularity: npt.NDArray[np.int64]) -> None:
+        old = self._fitted()
+        model = copy.deepcopy(old.network.model)
+        self._parts = _Parts(model, old.tokens, ids.codes, ids.sizes, popularity, old.first)
+        self._parts.make_search(self.config.history)
 
     def _search(
         self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
