@@ -133,9 +133,11 @@ def served_lists(
     scores = np.full(len(histories), -np.inf, dtype=np.float32)
     for rows, lists in search(generator, trie, histories, width, items, exclude_seen):
         block = histories.block(rows.start, rows.stop)
-        written = first_items(trie, lists.leaves)
-        if exclude_seen:
-            _swap_seen(trie, lists.leaves, written, block)
+        written = (
+            unseen_items(trie, lists.leaves, block)
+            if exclude_seen
+            else first_items(trie, lists.leaves)
+        )
         chosen = np.zeros(len(lists.scores), dtype=np.int64)
         if judge is not None:
             chosen = _best_judged(judge, written, block, lists)
@@ -166,15 +168,23 @@ def _best_judged(
     return np.asarray(found.numpy().argmax(1), dtype=np.int64)
 
 
-def _swap_seen(
-    trie: Trie, leaves: Tensor, written: npt.NDArray[np.int32], histories: Histories
-) -> None:
-    """Put another item of the same ID in the place of each that the user has had, in place.
+def unseen_items(trie: Trie, leaves: Tensor, histories: Histories) -> npt.NDArray[np.int32]:
+    """Items of what was found by a search that excludes seen items.
 
-    There is one: an ID whose items were all seen is closed in the search.
+    Of items that share an ID it is the first, or where the user has had that one, the first of the
+    others. There is one: an ID whose items were all seen is closed in the search.
+
+    Args:
+        trie: The semantic IDs.
+        leaves: ``[n, width, items]``, -1 for none.
+        histories: ``[n]`` what users did.
+
+    Returns:
+        Item codes, ``[n, width, items]``, 0 for none.
     """
+    written = first_items(trie, leaves)
     if trie.n_leaves == trie.items.numel():
-        return
+        return written
     stride = trie.n_items + 1
     seen = row_of_each(histories.offsets) * stride + histories.items
     users = np.arange(len(written))[:, None, None]
@@ -182,6 +192,7 @@ def _swap_seen(
         alike, _ = expand_leaves(trie, [int(leaves[user, place, item])])
         new = alike[~np.isin(user * stride + alike, seen)]
         written[user, place, item] = new[0]
+    return written
 
 
 def first_items(trie: Trie, leaves: Tensor) -> npt.NDArray[np.int32]:

@@ -32,6 +32,14 @@ def policy(form="item_decoder", **options):
     return make_generator(form=form, **options).eval()
 
 
+def crowded_policy(form="item_decoder"):
+    """A generator for items of which two to three share an ID, and their trie."""
+    codes = CODES[np.arange(N_ITEMS) % 4]
+    generator = policy(form)
+    generator.codes[1:] = torch.from_numpy(codes)
+    return generator, Trie.build(codes, SIZES)
+
+
 def reward_model(seed=0, **options):
     """An untrained reward model that tells lists apart."""
     torch.manual_seed(seed)

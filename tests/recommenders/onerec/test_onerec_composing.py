@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from alignment_parts import TRIE, policy, reward_model, some_users
+from alignment_parts import TRIE, crowded_policy, policy, reward_model, some_users
 
 from llmrec.recommenders.onerec.alignment.composing import composed_lists, greedy_lists
 from llmrec.recommenders.onerec.alignment.pairs import reference_log_probabilities
@@ -32,6 +32,17 @@ def test_every_item_is_the_one_that_makes_the_list_worth_most():
         assert not set(written) & set(USERS[user].tolist())
     expected = reference_log_probabilities(generator, USERS, found.items[:, 0])
     np.testing.assert_array_equal(found.log_probabilities[:, 0], expected)
+
+
+def test_lists_of_shared_ids_have_no_seen_item():
+    generator, trie = crowded_policy()
+    found = composed_lists(generator, trie, reward_model(), USERS, 4, 2)
+    there = np.flatnonzero(found.log_probabilities[:, 0] > -np.inf)
+    assert there.size > 5
+    for user in there:
+        assert not set(found.items[user, 0].tolist()) & set(USERS[user].tolist())
+    firsts = {int(code) for code in found.items[there].ravel()} <= {1, 2, 3, 4}
+    assert not firsts  # some stand for a first item that was seen
 
 
 def test_where_too_few_items_are_left_there_is_no_list():

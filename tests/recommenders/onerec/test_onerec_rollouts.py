@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from alignment_parts import TRIE, policy, some_users
+from alignment_parts import TRIE, crowded_policy, policy, some_users
 
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
@@ -60,6 +60,24 @@ def test_lists_are_those_of_the_search(form, tmp_path):
     leaves = beams.leaves.numpy()
     np.testing.assert_array_equal(found.items, np.where(leaves >= 0, items[leaves], 0))
     assert rows == slice(0, 11)
+
+
+@pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder"])
+def test_lists_of_shared_ids_have_no_seen_item(form):
+    generator, trie = crowded_policy(form)
+    found = written_lists(generator, trie, PROMPTS, 6, 2)
+    there = found.log_probabilities > -np.inf
+    assert there.sum() > 40
+    swapped = 0
+    for user in range(len(PROMPTS)):
+        seen = set(PROMPTS[user].tolist())
+        for row in found.items[user][there[user]].tolist():
+            assert not set(row) & seen
+            for code in row:  # the first of those alike that was not seen
+                alike = [c for c in range(1, 10) if (c - 1) % 4 == (code - 1) % 4]
+                assert code == next(c for c in alike if c not in seen)
+                swapped += code != alike[0]
+    assert swapped > 0
 
 
 def test_shards_write_what_one_process_writes(tmp_path):

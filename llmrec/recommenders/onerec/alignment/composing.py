@@ -14,7 +14,7 @@ from llmrec.recommenders.onerec.alignment.pairs import reference_log_probabiliti
 from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.alignment.rollouts import Lists
 from llmrec.recommenders.onerec.generator.network import Generator
-from llmrec.recommenders.onerec.serving import first_items, search
+from llmrec.recommenders.onerec.serving import search, unseen_items
 from llmrec.recommenders.onerec.trie import Trie
 
 
@@ -42,8 +42,10 @@ def composed_lists(
     """
     codes = np.zeros((len(histories), items), dtype=np.int32)
     for rows, found in search(generator, trie, histories, pool, exclude_seen=True):
-        read = padded_histories(reward, histories.block(rows.start, rows.stop))
-        choice = torch.from_numpy(first_items(trie, found.leaves[..., 0]).astype(np.int64))
+        block = histories.block(rows.start, rows.stop)
+        read = padded_histories(reward, block)
+        unseen = unseen_items(trie, found.leaves, block)[..., 0]
+        choice = torch.from_numpy(unseen.astype(np.int64))
         codes[rows] = greedy_lists(reward, read, choice.to(read.device), items).cpu().numpy()
     scores = np.full(len(histories), -np.inf, dtype=np.float32)
     whole = np.flatnonzero((codes > 0).all(1))

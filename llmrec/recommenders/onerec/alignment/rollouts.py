@@ -20,7 +20,7 @@ from llmrec.data.histories import Histories
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.generator.network import Generator
-from llmrec.recommenders.onerec.serving import first_items, search
+from llmrec.recommenders.onerec.serving import search, unseen_items
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.storage import atomic_file, read_json, write_json
 
@@ -228,6 +228,7 @@ def written_lists(
     )
     for rows, beams in search(generator, trie, histories, lists, items, exclude_seen=True):
         width = beams.scores.shape[1]
-        found.items[rows, :width] = first_items(trie, beams.leaves)
+        block = histories.block(rows.start, rows.stop)
+        found.items[rows, :width] = unseen_items(trie, beams.leaves, block)
         found.log_probabilities[rows, :width] = beams.scores.cpu().numpy()
     return found
