@@ -28,6 +28,7 @@ MODEL_OPTIONS = {
     "--gate-control": ("gate_control", "none, uniform, shuffled"),
     "--retrieval": ("retrieval", "recent, user_topk, target_topk"),
     "--subset": ("subset", "most rows for the language model's part"),
+    "--gradient-checkpointing": ("gradient_checkpointing", "true: less memory, more time"),
 }
 TRAINING = {
     "epochs": 2,

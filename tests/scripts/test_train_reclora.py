@@ -108,11 +108,12 @@ def test_a_lora_recipe_sets_what_depends_on_the_base(monkeypatch):
     sys.path.insert(0, str(SCRIPT.parent))
     import train_reclora
 
-    monkeypatch.setattr(
-        sys, "argv", ["x", "--base", "hf:x", "--lora-recipe", "tiny", "--compose", "sum_products"]
-    )
+    given = ["--lora-recipe", "tiny", "--compose", "sum_products"]
+    given += ["--gradient-checkpointing", "true"]
+    monkeypatch.setattr(sys, "argv", ["x", "--base", "hf:x", *given])
     arguments = train_reclora.parse_arguments()
     recipe = train_reclora.recipe_of(None, train_reclora.changes_of(arguments))
+    assert recipe.model.settings["gradient_checkpointing"] is True
     lora = recipe.model.settings["lora"]
     assert lora["target_modules"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert (lora["rank"], lora["compose"]) == (4, "sum_products")

@@ -172,6 +172,11 @@ class RecLoRAConfig(BaseModel):
     tokens_at_once: int = Field(
         16_384, ge=256, description="Most tokens of a pass, padding included."
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Activations of the base model are computed again in the backward pass: less "
+        "memory, more time, the same result.",
+    )
     validate_pairs: int | None = Field(
         None, ge=1, description="Judged pairs that validation draws; none takes all."
     )

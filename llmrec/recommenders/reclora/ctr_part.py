@@ -1,7 +1,9 @@
-"""The CTR model of a RecLoRA: which one its settings describe."""
+"""The CTR model of a RecLoRA: which one its settings describe, and whether a given one is it."""
 
 from typing import Any
 
+from llmrec.data.histories import Histories
+from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.recommenders.ctr import DIN, SIM, CTRModel, DeepFM
 from llmrec.recommenders.reclora.config import RecLoRAConfig
 from llmrec.recommenders.reclora.training import Checkpointing
@@ -22,3 +24,52 @@ def new_ctr(config: RecLoRAConfig, checkpointing: Checkpointing | None = None) -
     cls = _CLASSES[config.ctr.name]
     kept = checkpointing or Checkpointing(None, False)
     return cls(cls.config_class(**choice), checkpoints=kept.of("ctr"), resume=kept.resume)
+
+
+def require_described(ctr: CTRModel[Any], config: RecLoRAConfig) -> None:
+    """Refuse a CTR model of another class or with other settings than those described.
+
+    Raises:
+        ConfigError: The sentence shows both.
+    """
+    wanted = new_ctr(config)
+    if type(ctr) is not type(wanted) or ctr.config != wanted.config:
+        raise ConfigError(
+            f"use_ctr was given another CTR model than the settings describe: {ctr.name} "
+            f"{ctr.config!r}, expected {wanted.name} {wanted.config!r}."
+        )
+
+
+def require_fitted_on(ctr: CTRModel[Any], train: Histories, until: int | None) -> None:
+    """Refuse a given CTR model that learnt other events than it would have been given here.
+
+    Args:
+        ctr: The model.
+        train: The training histories.
+        until: Unix seconds before which the events lie that it is to learn; None for all.
+
+    Raises:
+        DataError: It knows other items.
+        ProtocolError: It learnt up to another moment, or events of another origin.
+    """
+    if ctr.vocabulary.fingerprint != train.vocabulary.fingerprint:
+        raise DataError("the CTR model of use_ctr knows other items than these histories.")
+    if ctr.trained_until != until:
+        found, wanted = (
+            "all events" if moment is None else f"the events before {moment}"
+            for moment in (ctr.trained_until, until)
+        )
+        raise ProtocolError(
+            f"the CTR model of use_ctr learnt {found} of its histories, but of these it is to "
+            f"learn {wanted}; fit it on the same training histories."
+        )
+    origin = train.origin
+    if origin is not None and origin not in ctr.seen:
+        seen = "; ".join(
+            f"{each.dataset} up to part {each.part} of split {each.split_hash}" for each in ctr.seen
+        )
+        raise ProtocolError(
+            f"the CTR model of use_ctr was fitted on {seen or 'events of unknown origin'}, but "
+            f"these are {origin.dataset} up to part {origin.part} of split {origin.split_hash}; "
+            "fit it on the same training histories."
+        )

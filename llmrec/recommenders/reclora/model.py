@@ -30,7 +30,7 @@ from llmrec.recommenders.ctr.pairs import early_part
 from llmrec.recommenders.reclora import saving
 from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
-from llmrec.recommenders.reclora.ctr_part import new_ctr
+from llmrec.recommenders.reclora.ctr_part import new_ctr, require_described, require_fitted_on
 from llmrec.recommenders.reclora.questions import Questions, item_names, similarity
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.recommenders.reclora.rows import JudgedRows, is_judged, late_rows
@@ -95,17 +95,13 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
     def use_ctr(self, ctr: CTRModel[Any]) -> Self:
         """Take a CTR model that is fitted already, before :meth:`fit`; several may share one.
 
-        It must be the one that the settings describe, fitted on the same training histories.
+        It must be the one that the settings describe, fitted on the same training histories;
+        :meth:`fit` refuses one that learnt other events.
 
         Raises:
             ConfigError: Its class or settings are others than those described.
         """
-        wanted = new_ctr(self.config)
-        if type(ctr) is not type(wanted) or ctr.config != wanted.config:
-            raise ConfigError(
-                f"use_ctr was given another CTR model than the settings describe: {ctr.name} "
-                f"{ctr.config!r}, expected {wanted.name} {wanted.config!r}."
-            )
+        require_described(ctr, self.config)
         self._given_ctr = ctr
         return self
 
@@ -221,11 +217,11 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             )
         names = item_names(config, train.vocabulary, self.titles)
         base = open_base(config.base, config.base_dtype)
-        _, early = early_part(train, config.ctr_share)
+        until, early = early_part(train, config.ctr_share)
         action = "like" if is_judged(train) else "choose"
         vectors = similarity(config, early, self._catalog)
         questions = Questions(config, base.tokens, names, action, vectors)
-        ctr = self._fitted_ctr(train, valid)
+        ctr = self._fitted_ctr(train, valid, until)
         rows = self._rows(train, ctr)
         inputs = gate_inputs_of(config, ctr, rows)
         ranker = make_ranker(config, base, questions, ctr, inputs)
@@ -235,10 +231,11 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         self.log = train_ranker(ranker, rows, validate, self.checkpointing)
         self._describe(rows, saving.bundle_of(ranker, base, _split_of(train)))
 
-    def _fitted_ctr(self, train: Histories, valid: Cases | None) -> CTRModel[Any]:
+    def _fitted_ctr(
+        self, train: Histories, valid: Cases | None, until: int | None
+    ) -> CTRModel[Any]:
         if self._given_ctr is not None:
-            if self._given_ctr.vocabulary.fingerprint != train.vocabulary.fingerprint:
-                raise DataError("the CTR model of use_ctr knows other items than these histories.")
+            require_fitted_on(self._given_ctr, train, until)
             return self._given_ctr
         ctr = new_ctr(self.config, self.checkpointing)
         if self._catalog is not None:
@@ -337,7 +334,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         saving.require_same(bundle, base, config.base)
         ctr = new_ctr(config)
         saving.restored_ctr(ctr, self.vocabulary, state)
-        ctr.details["trained_until"] = self.details["trained_until"]
+        ctr.details["trained_until"], ctr._seen = self.details["trained_until"], self._seen
         users_left_out = "ctr.user_keys" not in state and any(
             field.kind == "user" for field in config.ctr.fields
         )

@@ -121,13 +121,17 @@ class Ranker:
         prior = torch.from_numpy(self.prior)
         if inputs is None:
             return prior.unsqueeze(0)
-        self.lora.eval()
+        own = np.where(lengths > 0, lengths / np.maximum(lengths + self.config.shrink, 1), 0)
         with torch.inference_mode():
-            parts = [
-                self.lora.gate_weights(torch.from_numpy(inputs[i : i + _STATES_AT_ONCE])).cpu()
-                for i in range(0, len(inputs), _STATES_AT_ONCE)
-            ]
-            found = torch.cat(parts) if parts else prior.unsqueeze(0)[:0]
-            own = np.where(lengths > 0, lengths / np.maximum(lengths + self.config.shrink, 1), 0)
             share = torch.from_numpy(own.astype(np.float32))[:, None, None]
-            return share * found + (1 - share) * prior
+            return share * self.own_weights(inputs) + (1 - share) * prior
+
+    @torch.inference_mode()
+    def own_weights(self, inputs: Float32) -> Tensor:
+        """Weights as gates give them for ``[n, d]`` inputs, drawn to nothing: ``[n, gates, K]``."""
+        self.lora.eval()
+        parts = [
+            self.lora.gate_weights(torch.from_numpy(inputs[i : i + _STATES_AT_ONCE])).cpu()
+            for i in range(0, len(inputs), _STATES_AT_ONCE)
+        ]
+        return torch.cat(parts) if parts else torch.empty(0, *self.prior.shape)

@@ -40,7 +40,11 @@ def state_of(ranker: Ranker) -> Arrays:
 
 def personal_state_of(ranker: Ranker) -> Arrays:
     """What was learnt about single users."""
-    return {f"ctr.{name}": array for name, array in ranker.ctr._personal_state().items()}
+    found = {f"ctr.{name}": array for name, array in ranker.ctr._personal_state().items()}
+    if ranker.inputs is None:
+        return found
+    personal = ranker.inputs.personal_arrays()
+    return found | {f"inputs.{name}": array for name, array in personal.items()}
 
 
 def bundle_of(ranker: Ranker, base: BaseModel, split: str) -> Bundle:
@@ -68,8 +72,17 @@ def restored_ranker(
     ctr: CTRModel[Any],
     state: Mapping[str, npt.NDArray[Any]],
 ) -> Ranker:
-    """Put saved experts and gates on a base model."""
+    """Put saved experts and gates on a base model.
+
+    Raises:
+        ArtifactError: The experts do not fit, or states of users are needed and were left out.
+    """
     arrays = _under("inputs.", state)
+    if config.gate_control == "shuffled" and "strangers" not in arrays:
+        raise ArtifactError(
+            "this reclora model is the control gate_control=shuffled, which answers by the states "
+            "of its training users, and it was saved without users; save it with include_users."
+        )
     inputs = GateInputs.from_arrays(config.lora.gate_input, arrays) if arrays else None
     ranker = make_ranker(config, base, questions, ctr, inputs)
     tensors = {name: torch.from_numpy(a) for name, a in _under("experts.", state).items()}

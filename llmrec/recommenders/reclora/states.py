@@ -11,17 +11,65 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from llmrec.adapters.config import GateInput
 from llmrec.data.histories import Histories
+from llmrec.errors import DataError
 from llmrec.recommenders.ctr import CTRModel
 from llmrec.recommenders.ctr.users import hashed_ids
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+UInt64 = npt.NDArray[np.uint64]
 
 _LEAST_VARIANCE = 1e-3  # of the largest; directions with less are not blown up further
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+
+
+@dataclass(frozen=True, eq=False)
+class Strangers:
+    """States of training rows, one of which stands in for everybody's own.
+
+    Attributes:
+        keys: ``[m]`` uint64 hashes of the rows' users, in order.
+        states: ``[m, d]`` scaled states.
+    """
+
+    keys: UInt64
+    states: Float32
+
+    @classmethod
+    def of(cls, users: pl.Series, states: Float32) -> "Strangers":
+        """Keep the states of some users.
+
+        Args:
+            users: ``[m]``.
+            states: ``[m, d]``.
+
+        Raises:
+            DataError: All rows are of one user.
+        """
+        keys = hashed_ids(users)
+        order = np.argsort(keys, kind="stable")
+        if keys[order[0]] == keys[order[-1]]:
+            raise DataError(
+                "gate_control=shuffled gives everybody the state of somebody else, but the rows "
+                "that gates learn from are of one user alone."
+            )
+        return cls(keys[order], states[order])
+
+    def instead_of(self, histories: Histories) -> Float32:
+        """``[n, d]`` a state of somebody else for every row.
+
+        It is the same for the same user, moment and newest event, and another person's at every
+        moment, so that it cannot stand for the user's id either.
+        """
+        users = hashed_ids(histories.user_ids)
+        first, last = (np.searchsorted(self.keys, users, side) for side in ("left", "right"))
+        others = (len(self.keys) - (last - first)).astype(np.uint64)
+        place = (_mixed(histories, users) % others).astype(np.int64)
+        return self.states[place + (place >= first) * (last - first)]  # steps over the user's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,34 +82,43 @@ class GateInputs:
         deviation: ``[d]``.
         whitening: ``[d, d]`` applied after mean and deviation, so that the training rows' numbers
             are uncorrelated and of variance 1; None leaves them as they are.
-        strangers: ``[m, d]`` scaled states of training rows, one of which stands in for every
-            row's own (the control ``shuffled``); None without that control.
+        strangers: For the control ``shuffled``: whose states stand in for everybody's own; None
+            without it.
     """
 
     kind: GateInput
     mean: Float32
     deviation: Float32
     whitening: Float32 | None = None
-    strangers: Float32 | None = None
+    strangers: Strangers | None = None
 
     @classmethod
     def fit(
-        cls, kind: GateInput, states: Float32, shuffled: bool, whitened: bool = False
+        cls,
+        kind: GateInput,
+        states: Float32,
+        shuffled_among: pl.Series | None = None,
+        whitened: bool = False,
     ) -> "GateInputs":
         """Learn the scale from the states of the training rows ``[n, d]``.
 
         Args:
             kind: What gates read.
             states: Of the training rows.
-            shuffled: Keep the scaled states, to give every row somebody else's.
+            shuffled_among: ``[n]`` the rows' users, to give every row somebody else's state.
             whitened: Make the numbers of a state uncorrelated, too.
+
+        Raises:
+            DataError: Nobody else is there.
         """
         spread = states.std(axis=0)
         mean, deviation = states.mean(axis=0), np.where(spread > 1e-6, spread, 1.0)
         found = cls(kind, mean.astype(np.float32), deviation.astype(np.float32))
         if whitened:
             found = replace(found, whitening=_whitening(found.scaled(states)))
-        return replace(found, strangers=found.scaled(states)) if shuffled else found
+        if shuffled_among is None:
+            return found
+        return replace(found, strangers=Strangers.of(shuffled_among, found.scaled(states)))
 
     def scaled(self, states: Float32) -> Float32:
         """States of the CTR model, scaled."""
@@ -77,20 +134,25 @@ class GateInputs:
             items: ``[n]`` item codes; not read by gates of kind ``user``.
         """
         if self.strangers is not None:
-            return self.strangers[_drawn(histories, len(self.strangers))]
+            return self.strangers.instead_of(histories)
         return self.scaled(raw_states(ctr, self.kind, histories, items))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What has to be saved."""
+        """What has to be saved and is about no single user."""
         found: dict[str, npt.NDArray[Any]] = {"mean": self.mean, "deviation": self.deviation}
-        further = {"whitening": self.whitening, "strangers": self.strangers}
-        return found | {name: array for name, array in further.items() if array is not None}
+        return found if self.whitening is None else found | {"whitening": self.whitening}
+
+    def personal_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What has to be saved apart from that: states of single users."""
+        kept = self.strangers
+        return {} if kept is None else {"strangers": kept.states, "stranger_keys": kept.keys}
 
     @classmethod
     def from_arrays(cls, kind: GateInput, arrays: Mapping[str, npt.NDArray[Any]]) -> "GateInputs":
-        """Inverse of :meth:`arrays`."""
-        whitening, strangers = arrays.get("whitening"), arrays.get("strangers")
-        return cls(kind, arrays["mean"], arrays["deviation"], whitening, strangers)
+        """Inverse of :meth:`arrays` and :meth:`personal_arrays` together."""
+        states = arrays.get("strangers")
+        strangers = None if states is None else Strangers(arrays["stranger_keys"], states)
+        return cls(kind, arrays["mean"], arrays["deviation"], arrays.get("whitening"), strangers)
 
 
 def raw_states(
@@ -114,19 +176,16 @@ def _whitening(scaled: Float32) -> Float32:
     return np.asarray(directions / np.sqrt(np.maximum(variances, least)), dtype=np.float32)
 
 
-def _drawn(histories: Histories, size: int) -> npt.NDArray[np.int64]:
-    """``[n]`` whose state each row gets: the same for the same user, moment and newest event.
-
-    Another person's at every moment, so that it cannot stand for the user's id either.
-    """
+def _mixed(histories: Histories, users: UInt64) -> UInt64:
+    """``[n]`` numbers that are the same for the same user, moment and newest event."""
     lengths = histories.lengths
     newest = np.zeros(len(histories), dtype=np.uint64)
     filled = np.flatnonzero(lengths)
     newest[filled] = histories.items[histories.offsets[filled + 1] - 1].astype(np.uint64)
     with np.errstate(over="ignore"):
-        mixed = hashed_ids(histories.user_ids) * np.uint64(_ODD[0])
+        mixed = users * np.uint64(_ODD[0])
         mixed ^= (lengths.astype(np.uint64) + np.uint64(1)) * np.uint64(_ODD[1])
         mixed ^= newest * np.uint64(_ODD[2])
         mixed ^= mixed >> np.uint64(29)
         mixed *= np.uint64(_ODD[0])
-    return np.asarray((mixed >> np.uint64(33)) % np.uint64(size), dtype=np.int64)
+    return np.asarray(mixed >> np.uint64(33), dtype=np.uint64)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from llmrec.adapters.diagnostics import collapse_warnings
 from llmrec.adapters.gated_lora import GatedLora, expert_similarity
@@ -63,6 +62,8 @@ def make_ranker(
     dim = ctr.user_dim if config.lora.gate_input == "user" else ctr.instance_dim
     seed_everything(config.training.seed)
     lora = GatedLora(base.network, config.lora.settings(dim if reads else 0), base.place)
+    if config.gradient_checkpointing:
+        lora.gradient_checkpointing_enable()
     if config.gate_control == "uniform" and lora.gates is not None:
         lora.gates.requires_grad_(False)
     return Ranker(config, ctr, lora, questions, found, inputs)
@@ -76,8 +77,8 @@ def gate_inputs_of(
         return None
     kind = config.lora.gate_input
     states = raw_states(ctr, kind, rows.histories, rows.items)
-    shuffled, whitened = config.gate_control == "shuffled", config.gate_scale == "whitened"
-    return GateInputs.fit(kind, states, shuffled, whitened)
+    shuffled = rows.histories.user_ids if config.gate_control == "shuffled" else None
+    return GateInputs.fit(kind, states, shuffled, config.gate_scale == "whitened")
 
 
 def train_ranker(
@@ -100,7 +101,7 @@ def train_ranker(
     config, training = ranker.config, ranker.config.training
     pairs, source = _learnt(ranker, rows)
     loss = AnswerLoss(ranker.lora, ranker.answers, _passes(training, len(rows)))
-    settings = config.model_dump(mode="json", exclude={"training"})
+    settings = config.model_dump(mode="json", exclude={"training", "gradient_checkpointing"})
     folder = checkpointing.of("experts")
     trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
     log = trainer.fit(loss, source, validate)
@@ -195,13 +196,11 @@ def _passes(training: TrainingConfig, rows: int) -> int:
 
 
 def _mean_weights(ranker: Ranker, pairs: Pairs) -> Any:
-    """Mean weights over the rows that have events."""
+    """Mean of the gates' own weights over the rows that have events."""
     assert pairs.inputs is not None
     filled = np.flatnonzero(pairs.lengths)
     rows = filled if filled.size else np.arange(len(pairs.lengths))
-    with torch.inference_mode():
-        found = ranker.weights_uncounted(pairs.inputs[rows], np.maximum(pairs.lengths[rows], 1))
-        return found.mean(0).numpy().copy()
+    return ranker.own_weights(pairs.inputs[rows]).mean(0).numpy().copy()
 
 
 def _one_per_user(rows: JudgedRows) -> Any:

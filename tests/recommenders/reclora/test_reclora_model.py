@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 import torch
 from reclora_worlds import TRAINING, fitted_on, liking_world, make_model
+from safetensors.numpy import load_file
 
 from llmrec.adapters.experts import Experts
 from llmrec.data import Histories
-from llmrec.errors import ArtifactError, ConfigError, DataError
+from llmrec.errors import ArtifactError, ConfigError, DataError, ProtocolError
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.recommenders.popularity import Popularity
 from llmrec.recommenders.reclora import RecLoRA, RecLoRAConfig
@@ -142,6 +143,39 @@ def test_few_events_are_drawn_to_the_mean_gate(base_folder):
     assert prior.shape == mixed.shape[1:]
 
 
+def test_newcomers_get_the_mean_of_gates_that_nothing_was_drawn_to(base_folder):
+    plain = fitted_on(SPLIT, make_model(base_folder))
+    shrunk = fitted_on(SPLIT, make_model(base_folder, shrink=4.0))
+    train = SPLIT.train_histories()
+    late = [(user, step) for user in range(24) for step in range(5, 10)]  # what experts learn
+    histories = train.prefixes(*np.array(late).T)
+    expected = plain.gates(histories).mean(axis=0)
+    np.testing.assert_allclose(plain.ranker.prior, expected, atol=1e-6)
+    np.testing.assert_allclose(shrunk.ranker.prior, expected, atol=1e-6)
+    assert np.abs(expected - 0.5).max() > 1e-4  # not what was there before
+
+
+def test_states_of_users_stay_here_unless_asked_for(base_folder, tmp_path):
+    model = fitted_on(SPLIT, make_model(base_folder, gate_control="shuffled"))
+    users = 24 * 5
+    model.save_pretrained(tmp_path / "with")
+    model.save_pretrained(tmp_path / "without", include_users=False)
+    for name in ("with", "without"):
+        arrays = load_file(tmp_path / name / "model.safetensors")
+        assert not [n for n, values in arrays.items() if values.shape[:1] == (users,)]
+        assert not [n for n in arrays if "stranger" in n]
+    kept = load_file(tmp_path / "with" / "users.safetensors")
+    assert kept["inputs.strangers"].shape[0] == kept["inputs.stranger_keys"].size == users
+    assert not (tmp_path / "without" / "users.safetensors").exists()
+    histories, items = pairs_of(model)
+    again = RecLoRA.from_pretrained(tmp_path / "with")
+    np.testing.assert_array_equal(
+        again.score_pairs(histories, items), model.score_pairs(histories, items)
+    )
+    with pytest.raises(ArtifactError, match="saved without users"):
+        RecLoRA.from_pretrained(tmp_path / "without")
+
+
 def test_recommend_ranks_the_candidates_of_another_anew(model):
     histories = SPLIT.train_histories().take([0, 1, 2])
     popular = Popularity().fit(SPLIT.train_histories())
@@ -174,6 +208,28 @@ def test_a_ctr_model_may_be_given(model, base_folder):
     other = liking_world(items=6).train_histories()
     with pytest.raises(DataError, match="knows other items"):
         make_model(base_folder, item_names="id").use_ctr(model.ctr).fit(other)
+
+
+def test_a_given_ctr_model_must_have_learnt_the_same_events(base_folder, tmp_path):
+    train, later = SPLIT.train_histories(), SPLIT.train_histories(include_valid=True)
+    everything = {"ctr_share": 1.0, "item_names": "id"}
+    for options, sentence in (
+        ({"item_names": "id"}, "learnt the events before 60 .* is to learn the events before 50"),
+        (everything, f"up to part valid of split {SPLIT.hash}, but these are liking up to part tr"),
+    ):
+        of_later = make_model(base_folder, **options).fit(later).ctr
+        model = make_model(base_folder, **options).use_ctr(of_later)
+        with pytest.raises(ProtocolError, match=sentence):
+            model.fit(train)
+        assert not model.is_fitted
+    nameless = make_model(base_folder, **everything).fit(dataclasses.replace(train, origin=None))
+    with pytest.raises(ProtocolError, match="events of unknown origin"):
+        make_model(base_folder, **everything).use_ctr(nameless.ctr).fit(train)
+    fitted = make_model(base_folder, **everything).fit(train)
+    fitted.save_pretrained(tmp_path / "model")
+    loaded = RecLoRA.from_pretrained(tmp_path / "model").ctr
+    again = make_model(base_folder, **everything).use_ctr(loaded).fit(train)
+    assert again.experts().fingerprint == fitted.experts().fingerprint
 
 
 def test_a_store_holds_everybodys_gates(model, tmp_path):
@@ -218,6 +274,21 @@ def test_resumed_training_gives_the_same_bits(base_folder, tmp_path):
     fitted_on(SPLIT, again)
     for name, tensor in whole.experts().tensors.items():
         assert torch.equal(tensor, again.experts().tensors[name]), name
+
+
+def test_checkpointing_of_gradients_changes_no_bit(base_folder):
+    found = []
+    for on in (False, True):
+        lora = {"dropout": 0.1}
+        model = fitted_on(SPLIT, make_model(base_folder, lora=lora, gradient_checkpointing=on))
+        found.append(model)
+        assert model.ranker.lora.model.is_gradient_checkpointing == on
+    plain, saving = found
+    losses = [[row["loss"] for row in model.log] for model in found]
+    assert losses[0] == losses[1]
+    assert plain.experts().fingerprint == saving.experts().fingerprint
+    histories, items = pairs_of(plain)
+    np.testing.assert_array_equal(*(model.score_pairs(histories, items) for model in found))
 
 
 # ---- what does not belong together ----

@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 from reclora_worlds import fitted_on, liking_world, make_model
 
+from llmrec.data import Histories, Vocabulary
+from llmrec.data.ragged import offsets_of
 from llmrec.errors import DataError
 from llmrec.recommenders.reclora.rows import late_rows
-from llmrec.recommenders.reclora.states import GateInputs, raw_states
+from llmrec.recommenders.reclora.states import GateInputs, Strangers, raw_states
 
 SPLIT = liking_world()
 ALL = {"most": 10_000, "seed": 0, "negatives": 1, "liked_above": 3}
@@ -79,41 +81,76 @@ def test_scaled_and_shuffled_inputs(base_folder):
     model = fitted_on(SPLIT, make_model(base_folder))
     rows = late_rows(SPLIT.train_histories(), model.ctr.trained_until, **ALL)
     states = raw_states(model.ctr, "user", rows.histories, rows.items)
-    plain = GateInputs.fit("user", states, shuffled=False)
+    plain = GateInputs.fit("user", states)
     found = plain.of(model.ctr, rows.histories, None)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
     spread = found.std(axis=0)
     assert np.isclose(spread[states.std(axis=0) > 1e-4], 1, atol=1e-3).all()
-    shuffled = GateInputs.fit("user", states, shuffled=True)
+    shuffled = GateInputs.fit("user", states, rows.histories.user_ids)
     drawn = shuffled.of(model.ctr, rows.histories, None)
-    # every row gets one of the states, not its own, the same at every call
+    # every row gets one of the states, the same at every call
     np.testing.assert_array_equal(drawn, shuffled.of(model.ctr, rows.histories, None))
     assert (np.abs(drawn[:, None] - found[None]).sum(-1).min(axis=1) < 1e-5).all()
-    assert (np.abs(drawn - found).sum(axis=1) < 1e-5).mean() < 0.2
-    again = GateInputs.from_arrays("user", shuffled.arrays())
+    assert not shuffled.arrays().keys() & shuffled.personal_arrays().keys()
+    everything = shuffled.arrays() | shuffled.personal_arrays()
+    again = GateInputs.from_arrays("user", everything)
     np.testing.assert_array_equal(again.of(model.ctr, rows.histories, None), drawn)
+
+
+@pytest.mark.parametrize("rows_of", [[1] * 6, [1, 5, 1, 1, 2, 10], [40, 1, 1]])
+def test_a_stranger_is_somebody_else_and_all_others_are_drawn_alike(rows_of):
+    """The only number of a state names its user and row."""
+    owners = np.repeat(np.arange(len(rows_of)), rows_of)
+    states = (100 * owners + np.arange(owners.size)).astype(np.float32)[:, None]
+    users = pl.Series(owners).cast(pl.String)
+    found = Strangers.of(users, states)
+    for user in [*range(len(rows_of)), "nobody"]:
+        drawn = found.instead_of(moments_of(str(user)))[:, 0]
+        others = states[owners != user, 0] if user != "nobody" else states[:, 0]
+        values, counts = np.unique(drawn, return_counts=True)
+        assert set(values) <= set(others)
+        expected = 4_000 / others.size
+        seen = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        drawn_of_each = np.array([seen.get(float(value), 0) for value in others])
+        assert ((drawn_of_each - expected) ** 2 / expected).sum() < others.size + 5 * np.sqrt(
+            2 * others.size
+        )
+
+
+def moments_of(user, n=4_000):
+    """Histories of one user, of other lengths and with other newest items."""
+    lengths = 1 + np.arange(n) % 63
+    items = np.random.default_rng(0).integers(1, 1_000, lengths.sum()).astype(np.int32)
+    ids = Vocabulary(range(1_000), "item")
+    return Histories(pl.Series([user] * n), items, offsets_of(lengths), ids)
+
+
+def test_one_user_alone_has_no_stranger():
+    with pytest.raises(DataError, match="of one user alone"):
+        Strangers.of(pl.Series(["a", "a"]), np.zeros((2, 3), dtype=np.float32))
 
 
 def test_whitened_inputs_are_uncorrelated():
     rng = np.random.default_rng(0)
     mixed = rng.normal(size=(500, 3)) * [3.0, 1.0, 0.8] @ rng.normal(size=(3, 3)) + 7
     states = np.column_stack([mixed, np.full(500, 2.0)]).astype(np.float32)  # one never varies
-    inputs = GateInputs.fit("user", states, shuffled=False, whitened=True)
+    inputs = GateInputs.fit("user", states, whitened=True)
     found = inputs.scaled(states).astype(np.float64)
     covariance = np.cov(found, rowvar=False, ddof=0)
     np.testing.assert_allclose(covariance, np.diag([0, 1, 1, 1]), atol=1e-3)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
     again = GateInputs.from_arrays("user", inputs.arrays())
     np.testing.assert_array_equal(again.scaled(states), inputs.scaled(states))
-    other = GateInputs.fit("user", states, shuffled=True, whitened=True)
-    np.testing.assert_array_equal(other.strangers, inputs.scaled(states))
+    other = GateInputs.fit("user", states, pl.Series(range(500)), whitened=True)
+    kept, expected = other.strangers.states, inputs.scaled(states)
+    np.testing.assert_array_equal(np.sort(kept, axis=0), np.sort(expected, axis=0))
 
 
 def test_whitening_keeps_a_direction_that_hardly_varies_small():
     rng = np.random.default_rng(1)
     once = rng.normal(size=400)
     states = np.column_stack([once, once + 1e-4 * rng.normal(size=400)]).astype(np.float32)
-    found = GateInputs.fit("user", states, shuffled=False, whitened=True).scaled(states)
+    found = GateInputs.fit("user", states, whitened=True).scaled(states)
     spread = found.std(axis=0)
     assert spread.max() == pytest.approx(1, abs=1e-3)
     assert spread.min() < 0.01
