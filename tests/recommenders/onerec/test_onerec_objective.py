@@ -10,6 +10,7 @@ from test_onerec_generator import list_scores
 
 from llmrec.errors import ConfigError
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig, RewardSettings, TowerRule
+from llmrec.recommenders.onerec.alignment.losses import margins
 from llmrec.recommenders.onerec.alignment.objective import AlignedPolicy, AlignmentRows
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists, make_pairs, pick_pairs
 from llmrec.recommenders.onerec.alignment.rollouts import written_lists
@@ -61,6 +62,24 @@ def test_before_the_first_step_the_preference_loss_is_log_two(form):
     assert figures["preference_loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert figures["margin"] == pytest.approx(0, abs=1e-4)
     assert figures["pairs"] == pairs.frame.height
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_in_bf16_the_margin_begins_at_zero_too(form):
+    generator = policy(form)
+    _, _, batch = batch_of(generator)
+    module = AlignedPolicy(generator, config()).train()
+    plain = generator(batch.rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = generator(batch.rows)
+        pairs = module.pair_log_probabilities(batch.pairs)
+        module(batch).backward()
+    assert not torch.allclose(rounded, plain, rtol=1e-5)  # next tokens are in bf16
+    torch.testing.assert_close(margins(pairs), torch.zeros(len(batch.pairs)), atol=1e-4, rtol=0)
+    figures = module.end_epoch()
+    assert figures["margin"] == pytest.approx(0, abs=1e-5)
+    assert figures["preference_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
 
 
 def test_the_value_after_a_step_written_out():

@@ -6,8 +6,9 @@ with ``C`` codes that carry loss and ``K`` codes in a list: a pair weighs as muc
 its list, whatever the batch is made of (OneRec, arXiv 2502.18965, equation 11, per code). The
 losses ``l`` are those of :mod:`llmrec.recommenders.onerec.alignment.losses`.
 
-Dropout is off where pairs are scored, as it was for the reference: before the first step the
-margin is 0 and the loss of dpo is log 2. It stays on for next-token prediction.
+Dropout is off where pairs are scored, and so is the training's lower precision, as they were for
+the reference: before the first step the margin is 0 and the loss of dpo is log 2. Both stay on for
+next-token prediction.
 """
 
 from collections.abc import Mapping
@@ -159,14 +160,19 @@ class AlignedPolicy(nn.Module):
         return loss + config.weight * codes * losses.sum()
 
     def pair_log_probabilities(self, pairs: PairBatch) -> PairLogProbs:
-        """Log-probabilities of both lists under the policy, with gradient, without dropout."""
+        """Log-probabilities of both lists under the policy, with gradient, as of the reference.
+
+        That is without dropout and in the precision of the weights: rounded to bf16, a list is off
+        by more than a step changes it.
+        """
         was_training = self.generator.training
         self.generator.eval()
-        both = list_log_probabilities(
-            self.generator,
-            torch.cat([pairs.history, pairs.history]),
-            torch.cat([pairs.chosen, pairs.rejected]),
-        )
+        with torch.autocast(pairs.chosen.device.type, enabled=False):
+            both = list_log_probabilities(
+                self.generator,
+                torch.cat([pairs.history, pairs.history]),
+                torch.cat([pairs.chosen, pairs.rejected]),
+            )
         self.generator.train(was_training)
         codes = [
             (side > 0).sum(1) * self.generator.levels for side in (pairs.chosen, pairs.rejected)
