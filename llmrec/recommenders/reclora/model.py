@@ -228,8 +228,8 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         validate = validation_of(ranker, self._judged, valid)
         self._seen = tuple(dict.fromkeys([*self._seen, *ctr.seen, *base.seen]))
         self._ranker = ranker
-        self.log = train_ranker(ranker, rows, validate, self.checkpointing)
-        self._describe(rows, saving.bundle_of(ranker, base, _split_of(train)))
+        self.log, cut = train_ranker(ranker, rows, validate, self.checkpointing)
+        self._describe(rows, saving.bundle_of(ranker, base, _split_of(train)), cut)
 
     def _fitted_ctr(
         self, train: Histories, valid: Cases | None, until: int | None
@@ -255,7 +255,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             config.ctr.liked_above,
         )
 
-    def _describe(self, rows: JudgedRows, bundle: Bundle) -> None:
+    def _describe(self, rows: JudgedRows, bundle: Bundle, cut: dict[str, int]) -> None:
         ranker = self.ranker
         self._diagnosed = dict(diagnose(ranker, rows))
         self.details |= {
@@ -264,6 +264,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             "trained_until": ranker.ctr.trained_until,
             "rows": len(rows),
             "cut_names": ranker.questions.writer.cut_names,
+            **cut,
             "gates": self._diagnosed,
         }
 
@@ -329,20 +330,9 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         return saving.personal_state_of(self.ranker)
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        config, bundle = self.config, self.bundle
-        base = open_base(config.base, config.base_dtype)
-        saving.require_same(bundle, base, config.base)
-        ctr = new_ctr(config)
-        saving.restored_ctr(ctr, self.vocabulary, state)
-        ctr.details["trained_until"], ctr._seen = self.details["trained_until"], self._seen
-        users_left_out = "ctr.user_keys" not in state and any(
-            field.kind == "user" for field in config.ctr.fields
+        self._ranker = saving.restored(
+            self.config, self.details, self.vocabulary, self.titles, self.seen, state
         )
-        saving.require_same_ctr(bundle, ctr, users_left_out)
-        names = item_names(config, self.vocabulary, self.titles)
-        action, vectors = self.details["action"], state.get("similar")
-        questions = Questions(config, base.tokens, names, action, vectors)
-        self._ranker = saving.restored_ranker(config, base, questions, ctr, state)
 
 
 def _split_of(train: Histories) -> str:

@@ -103,14 +103,22 @@ class PromptWriter:
 
     def beginnings(self, told: Told) -> TokenRows:
         """The beginnings of prompts; the oldest events are left out where there is no room."""
+        return self.written(told)[0]
+
+    def written(self, told: Told) -> tuple[TokenRows, Int64]:
+        """The beginnings of prompts, and how many events each leaves out for want of room.
+
+        Returns:
+            The beginnings and ``[n]`` int64.
+        """
         first = self._first_that_fits(told)
         found: list[list[int]] = []
         for start in range(0, len(told), _WRITTEN_AT_ONCE):
             rows = range(start, min(start + _WRITTEN_AT_ONCE, len(told)))
-            found += self._written(told, rows, first)
-        return TokenRows.of(found)
+            found += self._fitting(told, rows, first)
+        return TokenRows.of(found), first - told.offsets[:-1]
 
-    def _written(self, told: Told, rows: range, first: Int64) -> list[list[int]]:
+    def _fitting(self, told: Told, rows: range, first: Int64) -> list[list[int]]:
         """Write rows from their first event that fits; costs are estimates, so check and mend."""
         found: dict[int, list[int]] = {}
         waiting = list(rows)

@@ -71,7 +71,11 @@ class Questions:
     def beginnings(
         self, histories: Histories, items: npt.NDArray[np.int32] | None = None
     ) -> TokenRows:
-        """The beginnings of prompts: ``[n]``.
+        """The beginnings of prompts: ``[n]``; see :meth:`told` for the arguments."""
+        return self.writer.beginnings(self.told(histories, items))
+
+    def told(self, histories: Histories, items: npt.NDArray[np.int32] | None = None) -> Told:
+        """The events that the prompts of ``[n]`` histories are to tell.
 
         Args:
             histories: ``[n]``.
@@ -93,10 +97,10 @@ class Questions:
             liked = None if labels is None else labels[index]
         codes = histories.items[index]
         if liked is None:
-            return self.writer.beginnings(Told(codes, None, offsets))
+            return Told(codes, None, offsets)
         said = ~np.isnan(liked)  # nothing can be told of an event that says nothing
         kept = np.bincount(row_of_each(offsets)[said], minlength=len(histories))
-        return self.writer.beginnings(Told(codes[said], liked[said] > 0, offsets_of(kept)))
+        return Told(codes[said], liked[said] > 0, offsets_of(kept))
 
 
 def item_names(

@@ -34,12 +34,20 @@ class Pairs:
         items: ``[n]`` item codes.
         inputs: ``[n, d]`` what gates read; None where they read nothing.
         lengths: ``[n]`` events of the histories.
+        left_out: ``[n]`` events that a prompt was to tell and has no room for.
     """
 
     beginnings: TokenRows
     items: Int32
     inputs: Float32 | None
     lengths: npt.NDArray[np.int64]
+    left_out: npt.NDArray[np.int64]
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """How many prompts are cut, and events left out of them."""
+        prompts, events = int((self.left_out > 0).sum()), int(self.left_out.sum())
+        return {"cut_prompts": prompts, "cut_events": events}
 
     def with_inputs(self, inputs: Float32) -> "Pairs":
         """The same pairs, with other gate inputs."""
@@ -81,8 +89,8 @@ class Ranker:
     def prepare(self, histories: Histories, items: Int32) -> Pairs:
         """Everything about pairs that training does not change."""
         inputs = None if self.inputs is None else self.inputs.of(self.ctr, histories, items)
-        beginnings = self.questions.beginnings(histories, items)
-        return Pairs(beginnings, items, inputs, histories.lengths)
+        beginnings, left_out = self.questions.writer.written(self.questions.told(histories, items))
+        return Pairs(beginnings, items, inputs, histories.lengths, left_out)
 
     def pair_odds(self, pairs: Pairs) -> Float32:
         """Log-odds of yes: ``[n]``."""

@@ -4,21 +4,24 @@ Saved are experts, gates, the CTR model and what the text side searches by. The 
 saved but named, and so is its tokenizer: both must be those of the training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.experts import BaseModelId, Experts
+from llmrec.data.histories import Origin
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError
 from llmrec.recommenders.ctr import CTRModel
-from llmrec.recommenders.reclora.base_model import BaseModel
+from llmrec.recommenders.reclora.base_model import BaseModel, open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
-from llmrec.recommenders.reclora.questions import Questions, arrays_of
+from llmrec.recommenders.reclora.ctr_part import new_ctr
+from llmrec.recommenders.reclora.questions import Questions, arrays_of, item_names
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.recommenders.reclora.states import GateInputs
 from llmrec.recommenders.reclora.training import make_ranker
@@ -57,6 +60,43 @@ def bundle_of(ranker: Ranker, base: BaseModel, split: str) -> Bundle:
         vocabulary=ranker.ctr.vocabulary.fingerprint,
         split=split,
     )
+
+
+def restored(
+    config: RecLoRAConfig,
+    details: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    titles: pl.Series | None,
+    seen: Sequence[Origin],
+    state: Mapping[str, npt.NDArray[Any]],
+) -> Ranker:
+    """A trained ranker from what was saved.
+
+    Args:
+        config: Settings.
+        details: Of the model: ``bundle``, ``action`` and ``trained_until``.
+        vocabulary: The items.
+        titles: Their names, if they have any.
+        seen: Where the training events came from.
+        state: What :func:`state_of` and :func:`personal_state_of` gave; the latter may be missing.
+
+    Raises:
+        ArtifactError: The base model, its tokenizer or the CTR model is another one; or what is
+            needed of users was left out.
+    """
+    bundle = Bundle.from_dict(details["bundle"], "the model's details")
+    base = open_base(config.base, config.base_dtype)
+    require_same(bundle, base, config.base)
+    ctr = new_ctr(config)
+    restored_ctr(ctr, vocabulary, state)
+    ctr.details["trained_until"], ctr._seen = details["trained_until"], tuple(seen)
+    users_left_out = "ctr.user_keys" not in state and any(
+        field.kind == "user" for field in config.ctr.fields
+    )
+    require_same_ctr(bundle, ctr, users_left_out)
+    names = item_names(config, vocabulary, titles)
+    questions = Questions(config, base.tokens, names, details["action"], state.get("similar"))
+    return restored_ranker(config, base, questions, ctr, state)
 
 
 def restored_ctr(ctr: CTRModel[Any], vocabulary: Vocabulary, state: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Few2Many, second stage: experts and gates learn while base and CTR model stay as they are."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def gate_inputs_of(
 
 def train_ranker(
     ranker: Ranker, rows: JudgedRows, validate: Validate | None, checkpointing: Checkpointing
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Train experts and gates in place, and set the weights of those without events.
 
     Args:
@@ -93,7 +94,7 @@ def train_ranker(
         checkpointing: Where checkpoints go.
 
     Returns:
-        The log.
+        The log, and how many prompts were cut; see :attr:`Pairs.cut`.
 
     Raises:
         TrainingError: The loss is not finite, or checkpoints are of another training.
@@ -106,7 +107,7 @@ def train_ranker(
     trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
     log = trainer.fit(loss, source, validate)
     _finish(ranker, pairs)
-    return log
+    return log, pairs.cut
 
 
 def continue_ranker(
@@ -143,6 +144,7 @@ def _learnt(ranker: Ranker, rows: JudgedRows) -> tuple[Pairs, PromptRows]:
     """Rows as prompts with what gates read, and as batches."""
     config = ranker.config
     pairs = ranker.prepare(rows.histories, rows.items)
+    _tell_of_cut(config, pairs)
     source = PromptRows(
         pairs.beginnings,
         ranker.questions.ends,
@@ -154,6 +156,19 @@ def _learnt(ranker: Ranker, rows: JudgedRows) -> tuple[Pairs, PromptRows]:
         config.history_dropout,
     )
     return pairs, source
+
+
+def _tell_of_cut(config: RecLoRAConfig, pairs: Pairs) -> None:
+    prompts, events = pairs.cut.values()
+    if prompts:
+        warnings.warn(
+            f"{prompts} of {len(pairs.lengths)} training prompts have no room for all events they "
+            f"were to tell ({events} of the oldest are left out): max_tokens is "
+            f"{config.max_tokens}, text_history {config.text_history}. Raise the one or lower the "
+            "other if that is not meant.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _finish(ranker: Ranker, pairs: Pairs) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reclora_worlds import fitted_on, liking_world, make_model
 
 from llmrec.data.ragged import offsets_of
 from llmrec.errors import ConfigError
@@ -85,6 +86,31 @@ def test_the_oldest_events_are_left_out(tokens, room):
             fewer = told([[1, 2, 3, 1, 2][5 - more :]], [[True] * more])
             if len(whole.beginnings(fewer)[0]) + longest <= room:
                 assert len(kept) - 1 >= more
+
+
+def test_events_without_room_are_counted(tokens):
+    writer = writer_of(tokens, names=NAMES[:3], max_tokens=75)
+    rows = [[1, 2, 3, 1, 2], [2], [], [1, 2, 3, 1, 2, 3, 1]]
+    found, left_out = writer.written(told(rows, [[True] * len(row) for row in rows]))
+    shown = [tokens.decode(found[row].tolist()).count("?") for row in range(4)]
+    assert left_out.tolist() == [len(row) - n for row, n in zip(rows, shown, strict=True)]
+    assert left_out[0] > 0 == left_out[1] == left_out[2]
+
+
+def test_a_training_whose_prompts_are_cut_says_so_once(base_folder, recwarn):
+    split = liking_world()
+    short = fitted_on(split, make_model(base_folder, max_tokens=80, title_tokens=10))
+    told_of = [str(each.message) for each in recwarn if "no room" in str(each.message)]
+    details = short.details
+    assert details["cut_prompts"] <= details["rows"] == 120
+    assert details["cut_prompts"] <= details["cut_events"] <= 3 * 120
+    assert len(told_of) == 1
+    counts = f"{details['cut_prompts']} of 120 training prompts", f"({details['cut_events']} of"
+    assert all(count in told_of[0] for count in counts)
+    recwarn.clear()
+    whole = fitted_on(split, make_model(base_folder, max_tokens=200))
+    assert (whole.details["cut_prompts"], whole.details["cut_events"]) == (0, 0)
+    assert not [each for each in recwarn if "no room" in str(each.message)]
 
 
 def test_long_names_are_cut_and_marks_of_chats_are_broken_up(tokens):
