@@ -16,7 +16,7 @@ from llmrec.errors import ArtifactError, StorageError
 APPLICATION_ID = 0x6C6C6D61
 """Marks the file as an adapter store of this library (``llma``)."""
 
-_LAYOUT = 1
+_LAYOUT = 2
 _PAGE = 32_768  # gates of 2 KB fill such pages to over 95 %; with 4 KB half would be empty
 _BUSY_SECONDS = 60.0
 
@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS issued (
   name TEXT NOT NULL, found TEXT NOT NULL, whose TEXT NOT NULL,
   PRIMARY KEY (name, found, whose)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS issued_by_user ON issued (whose);
+CREATE TABLE IF NOT EXISTS events (
+  id INTEGER PRIMARY KEY, user TEXT NOT NULL, item NOT NULL, time INTEGER, rating REAL,
+  label INTEGER, read INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS events_by_user ON events (user);
 """
 
 
@@ -107,6 +111,15 @@ class Database:
             yield
         finally:
             connection.close()
+
+    def damage(self) -> list[str]:
+        """What is wrong with the structure of the file, in SQLite's words; nothing if it is whole.
+
+        Values have no hash: one that changed where a number may stand is not found.
+        """
+        with self.connection() as connection:
+            rows = connection.execute("PRAGMA integrity_check").fetchall()
+        return [row[0] for row in rows if row[0] != "ok"]
 
     def rewrite(self) -> None:
         """Write the file anew, so that nothing deleted stays in free pages or in the log.

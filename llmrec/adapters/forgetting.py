@@ -1,9 +1,10 @@
-"""Forgetting a user in a store: weights, names and files, and the means that the user was in."""
+"""Forgetting a user in a store: weights, events, names, files, and means with the user in them."""
 
 from llmrec.adapters.adapter_files import AdapterFiles
 from llmrec.adapters.database import Database
 from llmrec.adapters.gate_table import GateTable
 from llmrec.adapters.issued import PERSONAL, IssuedNames, Origin
+from llmrec.adapters.kept_events import KeptEvents
 from llmrec.adapters.priors import Priors
 from llmrec.adapters.store_answers import Forgotten
 from llmrec.adapters.user_keys import UserId, user_key
@@ -13,6 +14,7 @@ def forget(
     database: Database,
     gates: GateTable,
     priors: Priors,
+    events: KeptEvents,
     issued: IssuedNames,
     files: AdapterFiles,
     user: UserId,
@@ -28,6 +30,7 @@ def forget(
             means = priors.means_with(connection, key)
             had_gate = gates.delete(connection, user)
             known = priors.delete(connection, key) or had_gate
+            known = events.delete(connection, key) or known
             origins = [Origin(kind, key) for kind in PERSONAL]
             if had_gate:
                 priors.fix_again(connection, means)

@@ -158,6 +158,10 @@ class GateTable:
         found = [self._form.decode(row[0]) for row in rows if row is not None]
         return np.stack(found) if found else self._form.none()
 
+    def damage(self) -> list[str]:
+        """What is wrong with the file of gates and of all else that is not an adapter."""
+        return self._database.damage()
+
     def delete(self, connection: sqlite3.Connection, user: UserId) -> bool:
         """Remove a user and all versions in a transaction; returns whether there was one."""
         key = user_key(user)

@@ -1,9 +1,10 @@
 """New gates from new events: no gradient, no language model, milliseconds a user (reclora.md 5.1).
 
-Whatever gives gate weights can refresh a store: a trained recommender, or a plain function.
+Whatever gives gate weights can refresh a store: a trained recommender, a plain function, or what
+gates read of users, computed elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.store import AdapterStore
+from llmrec.adapters.user_keys import UserId
 from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError, DataError
 
@@ -42,8 +44,8 @@ class Refreshed:
     Attributes:
         new: Users who had no gate.
         updated: Users whose gate was replaced.
-        unchanged: Users whose gate moved too little, or who have too few events; they keep what
-            they have, and their adapters stay valid.
+        unchanged: Users whose gate moved too little, or who have too few new events; they keep
+            what they have, and their adapters stay valid.
     """
 
     new: int
@@ -56,6 +58,7 @@ def refresh(
     source: GateSource | GateFunction,
     histories: Histories,
     *,
+    new_events: npt.ArrayLike | None = None,
     name: str = "refresh",
     min_events: int = 1,
     min_drift: float = 0.0,
@@ -67,8 +70,10 @@ def refresh(
         source: What gives gates. A plain function cannot say what it belongs to, so that only the
             shape of its weights is checked.
         histories: Whole histories of the users, their new events included.
+        new_events: ``[n]`` how many of each history's events came since the user's gate was
+            computed; None says all of them. To a user without a gate all are new.
         name: Written beside the gates as their source.
-        min_events: A user with fewer events is left as they are.
+        min_events: A user with fewer new events is left as they are.
         min_drift: A gate is replaced only if some weight moves further than this.
 
     Raises:
@@ -76,37 +81,127 @@ def refresh(
         DataError: A user has two histories, or the source gives another shape.
         ConfigError: A limit is out of range.
     """
-    if min_events < 0 or min_drift < 0:
-        raise ConfigError("min_events and min_drift must be 0 or more.")
     gates_of = source.gates if isinstance(source, GateSource) else source
     if isinstance(source, GateSource):
         store.bundle.require(source.bundle)
     users = histories.user_ids.to_list()
     if len(set(users)) < len(users):
         raise DataError("a user has two histories; give each user one, with all events.")
-    rows = np.flatnonzero(histories.lengths >= min_events)
+    _require_limits(min_events, min_drift)
+    rows = np.flatnonzero(due(store, users, histories.lengths, new_events, min_events))
     counted = {"new": 0, "updated": 0, "unchanged": len(users) - rows.size}
     for start in range(0, rows.size, _HISTORIES_AT_ONCE):
         part = histories.take(rows[start : start + _HISTORIES_AT_ONCE])
-        _refresh_part(store, part, np.asarray(gates_of(part)), name, min_drift, counted)
+        gates, names = np.asarray(gates_of(part)), part.user_ids.to_list()
+        _refresh_part(store, names, gates, part.lengths, name, min_drift, counted)
     return Refreshed(**counted)
+
+
+def refresh_from_states(
+    store: AdapterStore,
+    users: Sequence[UserId],
+    states: npt.ArrayLike,
+    *,
+    events: npt.ArrayLike | None = None,
+    new_events: npt.ArrayLike | None = None,
+    name: str = "refresh",
+    min_events: int = 1,
+    min_drift: float = 0.0,
+) -> Refreshed:
+    """Compute gates from what they read of users, and write those that changed.
+
+    Args:
+        store: Where to.
+        users: Different ids.
+        states: ``[n, gate_dim]``, such as ``RecLoRA.gate_inputs`` gives.
+        events: ``[n]`` events behind each state, by which gates are drawn to the mean where the
+            store does that.
+        new_events: ``[n]`` how many of them came since the user's gate was computed. To a user
+            without a gate all events are new, where their number is given.
+        name: Written beside the gates as their source.
+        min_events: A user with fewer new events is left as they are.
+        min_drift: A gate is replaced only if some weight moves further than this.
+
+    Raises:
+        ConfigError: A limit is out of range, the states have another width than the gates read,
+            or more than one new event is asked for and ``new_events`` is not given.
+        DataError: A user is named twice, or numbers of events are not one for each user.
+    """
+    _require_limits(min_events, min_drift)
+    if new_events is None and min_events > 1:
+        raise ConfigError(
+            f"min_events is {min_events}, but nothing says how many events are new; give "
+            "new_events, or leave min_events at 1."
+        )
+    if len(set(users)) < len(users):
+        raise DataError("a user is named twice; give each user one state.")
+    chosen = np.arange(len(users))
+    if new_events is not None:
+        known = new_events if events is None else events
+        chosen = np.flatnonzero(due(store, users, known, new_events, min_events))
+    gates = store.weights_of(np.asarray(states)[chosen])
+    behind = None if events is None else np.asarray(events)[chosen]
+    counted = {"new": 0, "updated": 0, "unchanged": len(users) - chosen.size}
+    names = [users[row] for row in chosen.tolist()]
+    _refresh_part(store, names, gates, behind, name, min_drift, counted)
+    return Refreshed(**counted)
+
+
+def due(
+    store: AdapterStore,
+    users: Sequence[UserId],
+    events: npt.ArrayLike,
+    new_events: npt.ArrayLike | None,
+    min_events: int,
+) -> npt.NDArray[np.bool_]:
+    """Which users have enough new events for another gate.
+
+    Args:
+        store: Whose gates.
+        users: ``n`` ids.
+        events: ``[n]`` all events of each.
+        new_events: ``[n]`` those since the user's gate was computed, or None for all.
+        min_events: How many are enough.
+
+    Raises:
+        DataError: There is not one number of events, 0 or more, for each user.
+    """
+    known = _counts(events, users)
+    if new_events is None:
+        return known >= min_events
+    enough = _counts(new_events, users) >= min_events
+    for row in np.flatnonzero(~enough & (known >= min_events)).tolist():
+        enough[row] = store.gate(users[row]) is None
+    return enough
+
+
+def _counts(events: npt.ArrayLike, users: Sequence[UserId]) -> npt.NDArray[np.int64]:
+    counts = np.asarray(events)
+    if counts.shape != (len(users),) or (counts < 0).any():
+        raise DataError("numbers of events must be one for each user, 0 or more.")
+    return counts.astype(np.int64)
+
+
+def _require_limits(min_events: int, min_drift: float) -> None:
+    if min_events < 0 or min_drift < 0:
+        raise ConfigError("min_events and min_drift must be 0 or more.")
 
 
 def _refresh_part(
     store: AdapterStore,
-    histories: Histories,
+    users: Sequence[UserId],
     gates: npt.NDArray[np.float32],
+    events: npt.NDArray[np.int64] | None,
     name: str,
     min_drift: float,
     counted: dict[str, int],
 ) -> None:
-    users = histories.user_ids.to_list()
     if gates.shape != (len(users), *store.experts.gate_shape):
         raise DataError(
             f"the source gave gates of shape {list(gates.shape)} for {len(users)} users, but this "
             f"store holds gates of shape {list(store.experts.gate_shape)}; is it of another model?"
         )
-    ready = store.prepared(gates, histories.lengths)
+    ready = store.prepared(gates, events)
     kept = []
     for row, user in enumerate(users):
         old = store.gate(user)

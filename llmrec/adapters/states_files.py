@@ -1,7 +1,9 @@
 """States of users in a table: one row each, for gates made without the model that made them.
 
-Columns ``user_id``, ``state`` (a list of numbers, as wide as the gates read) and optionally
-``events`` (how many events are behind the state). Parquet, JSONL or Arrow IPC.
+Columns ``user_id``, ``state`` (a list of numbers: what ``RecLoRA.gate_inputs`` gives),
+``ctr_model`` (the hash of the CTR model that they come from, ``RecLoRA.bundle.ctr_model``; one in
+all rows) and optionally ``events`` (how many events are behind the state) and ``new_events`` (how
+many of them came since the last refresh). Parquet, JSONL or Arrow IPC.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from llmrec.adapters.bundle import Bundle
 from llmrec.errors import DataError
 
 _READERS: dict[str, Any] = {
@@ -29,18 +32,42 @@ class UserStates:
         users: ``n`` ids.
         states: ``[n, width]``.
         events: ``[n]`` numbers of events, or None.
+        new_events: ``[n]`` numbers of new events, or None.
+        ctr_model: Hash of the CTR model; nothing where the table does not say.
     """
 
     users: list[Any]
     states: npt.NDArray[np.float32]
     events: npt.NDArray[np.int64] | None
+    new_events: npt.NDArray[np.int64] | None = None
+    ctr_model: str = ""
+
+    def require(self, bundle: Bundle, path: str | Path) -> None:
+        """Refuse states that the gates of a store do not read.
+
+        Args:
+            bundle: What the store was made for.
+            path: Where the states come from, for the message.
+
+        Raises:
+            DataError: The store names its CTR model, and the table does not.
+            ArtifactError: It names another one: these would be gates for another CTR model.
+        """
+        if bundle.ctr_model and self.users and not self.ctr_model:
+            raise DataError(
+                f"{path} has no column 'ctr_model', so that nothing says which CTR model its "
+                f"states come from; this store was made for {bundle.ctr_model}, which is "
+                "RecLoRA.bundle.ctr_model."
+            )
+        bundle.require(Bundle(base_model="", experts="", ctr_model=self.ctr_model))
 
 
 def read_states(path: str | Path) -> UserStates:
     """Read a table of states.
 
     Raises:
-        DataError: The file cannot be read, lacks a column, or states differ in width.
+        DataError: The file cannot be read, lacks a column, states differ in width, or it names
+            several CTR models.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix)
@@ -57,5 +84,25 @@ def read_states(path: str | Path) -> UserStates:
     if len(widths) > 1 or -1 in widths:
         raise DataError(f"{path}: the states are not lists of one width; found {sorted(widths)}.")
     states = np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
-    events = table["events"].to_numpy() if "events" in table.columns else None
-    return UserStates(table["user_id"].to_list(), states, events)
+    counts = {name: _counts(table, name, path) for name in ("events", "new_events")}
+    return UserStates(
+        table["user_id"].to_list(), states, **counts, ctr_model=_ctr_model(table, path)
+    )
+
+
+def _counts(table: pl.DataFrame, name: str, path: Path) -> npt.NDArray[np.int64] | None:
+    if name not in table.columns:
+        return None
+    column = table[name]
+    if column.null_count() or not column.dtype.is_integer():
+        raise DataError(f"{path}: {name} must be a whole number in every row.")
+    return column.cast(pl.Int64).to_numpy()
+
+
+def _ctr_model(table: pl.DataFrame, path: Path) -> str:
+    if "ctr_model" not in table.columns:
+        return ""
+    found = table["ctr_model"].unique().to_list()
+    if len(found) > 1 or not all(isinstance(name, str) and name for name in found):
+        raise DataError(f"{path}: ctr_model must be one hash, the same in all rows.")
+    return found[0] if found else ""

@@ -28,6 +28,7 @@ from llmrec.adapters.gate_format import Array, GateFormat
 from llmrec.adapters.gate_table import GateRow, GateTable
 from llmrec.adapters.gates import even_gates
 from llmrec.adapters.issued import Found, IssuedNames
+from llmrec.adapters.kept_events import KeptEvents
 from llmrec.adapters.materialise import CONFIG, PlainLora, materialise
 from llmrec.adapters.priors import Priors, shrunk
 from llmrec.adapters.served import FALLBACKS, FOUND, Served, ServedWeights
@@ -56,6 +57,7 @@ class AdapterStore:
     Attributes:
         gates: Weights of users and their versions, to look through and to roll back.
         priors: What serves those who have none.
+        events: Events since the training that refreshes brought.
         files: The adapters on disk.
 
     Raises:
@@ -75,7 +77,7 @@ class AdapterStore:
         form = GateFormat(self.experts.gate_shape, self.settings.gate_dtype)
         database = self._database = Database(self.folder / "store.sqlite")
         self.gates = GateTable(database, form, self.settings.keep_versions)
-        self.priors = Priors(database, form)
+        self.priors, self.events = Priors(database, form), KeptEvents(database)
         self._clusters = Clusters(database, form)
         self._issued = IssuedNames(database)
         self.files = AdapterFiles(
@@ -150,16 +152,16 @@ class AdapterStore:
         """
         self.gates.put(users, gates if events is None else self.prepared(gates, events), source)
 
-    def prepared(self, gates: npt.ArrayLike, events: npt.ArrayLike) -> Array:
+    def prepared(self, gates: npt.ArrayLike, events: npt.ArrayLike | None) -> Array:
         """Gates ``[n, gates, blocks]`` as :meth:`put` would store them with ``[n]`` events."""
         strength = self.settings.prior_events
-        if strength:
+        if strength and events is not None:
             towards = self.priors.everybody()
             gates = shrunk(gates, self._even if towards is None else towards, events, strength)
         return np.asarray(gates, self.settings.gate_dtype).astype(np.float32)
 
     def weights_of(self, states: npt.ArrayLike) -> Array:
-        """Gate weights from states of users, such as ``CTRModel.user_state``.
+        """Gate weights from what gates read of users: ``RecLoRA.gate_inputs``.
 
         Args:
             states: ``[n, gate_dim]``.
@@ -298,7 +300,7 @@ class AdapterStore:
         return adapter
 
     def forget(self, user: UserId) -> Forgotten:
-        """Remove a user's weights and all adapters made of them, then rewrite the file.
+        """Remove a user's weights, events and adapters, then rewrite the file.
 
         The means that serve strangers are fixed anew without the user: everybody's, and the one of
         the user's group. Their adapters go, too.
@@ -307,7 +309,8 @@ class AdapterStore:
         gates and CTR model and in centroids, until these are made anew; and what an engine has
         loaded (see :attr:`Forgotten.in_use`).
         """
-        return forget(self._database, self.gates, self.priors, self._issued, self.files, user)
+        parts = self.gates, self.priors, self.events, self._issued, self.files
+        return forget(self._database, *parts, user)
 
     def stats(self) -> Mapping[str, int]:
         """Users, adapters, bytes, and what this process has served since it opened the store.

@@ -1,10 +1,11 @@
-"""``llmrec adapters``: what a store holds, one user's adapter as files, new gates, forgetting."""
+"""``llmrec adapters``: what a store holds, one user's adapter as files, versions, forgetting."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmrec.cli.adapters_filling import create, refresh
 from llmrec.cli.adapters_serving import serve, token
 from llmrec.cli.adapters_users import (
     NumberOption,
@@ -17,12 +18,14 @@ from llmrec.cli.adapters_users import (
 from llmrec.cli.terminal import JsonOption, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
-    from llmrec.adapters.refresh import Refreshed
     from llmrec.adapters.store import AdapterStore
 
 app = typer.Typer(
-    rich_markup_mode=None, help="List, export, verify, refresh, serve and forget users' adapters."
+    rich_markup_mode=None,
+    help="Make, list, export, verify, refresh, serve and forget users' adapters.",
 )
+app.command()(create)
+app.command()(refresh)
 app.command()(serve)
 app.command()(token)
 
@@ -101,15 +104,19 @@ def verify(
 ) -> None:
     """Read all files of a store against their hashes; with USER, compare model and adapter.
 
-    Exit status 1 where something differs. Damaged files are removed and made again when asked for.
+    Exit status 1 where something differs. Damaged adapters are removed and made again when asked
+    for; of the file of gates and kept events the structure is checked, and nothing is removed.
     """
     opened = open_store(store)
-    damaged = opened.files.damaged()
+    damaged, broken = opened.files.damaged(), opened.gates.damage()
     found = [] if user is None else _compared(opened, user, base, dtype or ["float32"], number)
     if as_json:
-        print_json({"adapters": len(opened.files.names()), "damaged": damaged, "compared": found})
+        whole = {"adapters": len(opened.files.names()), "damaged": damaged, "database": broken}
+        print_json({**whole, "compared": found})
     else:
         print(f"{len(opened.files.names()):,} adapters are whole, {len(damaged)} were damaged")
+        for problem in broken:
+            print(f"the file of gates is damaged: {printable(problem)}")
         if found:
             print_table(
                 ("dtype", "largest difference", "allowed", "equal"),
@@ -123,51 +130,8 @@ def verify(
                     for e in found
                 ],
             )
-    raise typer.Exit(0 if not damaged and all(each["equal"] for each in found) else 1)
-
-
-@app.command()
-def refresh(
-    store: StoreArgument,
-    run: Annotated[Path | None, typer.Option(help="A run whose model gives gates.")] = None,
-    events: Annotated[Path | None, typer.Option(help="New events; needs --run.")] = None,
-    states: Annotated[
-        Path | None,
-        typer.Option(help="A table user_id, state, [events] in place of --run and --events."),
-    ] = None,
-    source: Annotated[str, typer.Option(help="Written beside the gates.")] = "refresh",
-    min_events: Annotated[int, typer.Option(min=0, help="Leave users with fewer as they are.")] = 1,
-    min_drift: Annotated[
-        float, typer.Option(min=0, help="Replace a gate only if a weight moves further.")
-    ] = 0.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Compute new gates from new events, or from states of users; no training."""
-    from dataclasses import asdict
-
-    from llmrec.errors import ConfigError
-
-    if (run is None) == (states is None) or (run is None) != (events is None):
-        raise ConfigError("give --run with --events, or --states.")
-    opened = open_store(store)
-    if states is not None:
-        from llmrec.adapters.states_files import read_states
-
-        given = read_states(states)
-        opened.put_states(given.users, given.states, source, given.events)
-        print_json({"written": len(given.users)}) if as_json else print(
-            f"{len(given.users):,} gates written"
-        )
-        return
-    assert run is not None
-    assert events is not None
-    done, left_out = _from_run(opened, run, events, source, min_events, min_drift)
-    if as_json:
-        print_json({**asdict(done), "events_of_unknown_items": left_out})
-        return
-    print(f"{done.new:,} new users, {done.updated:,} updated, {done.unchanged:,} unchanged")
-    if left_out:
-        print(f"{left_out:,} events of items that the model does not know were left out")
+    sound = not damaged and not broken
+    raise typer.Exit(0 if sound and all(each["equal"] for each in found) else 1)
 
 
 @app.command()
@@ -218,7 +182,7 @@ def forget(
     number: NumberOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a user's gates and adapters, fix means anew without them, and rewrite the file."""
+    """Remove a user's gates, events and adapters, fix means anew, and rewrite the store's file."""
     opened = open_store(store)
     found = opened.forget(user_id(opened, user, number))
     if as_json:
@@ -259,25 +223,3 @@ def _compared(
             each = verify_export(model, opened.experts, gate, place, kind)
         found.append({**asdict(each), "equal": each.equal})
     return found
-
-
-def _from_run(
-    opened: "AdapterStore", run: Path, events: Path, source: str, min_events: int, min_drift: float
-) -> tuple["Refreshed", int]:
-    from llmrec.adapters.refresh import GateSource
-    from llmrec.adapters.refresh import refresh as refresh_store
-    from llmrec.errors import ConfigError
-    from llmrec.runs.loading import load
-    from llmrec.runs.new_events import with_new_events
-
-    model = load(run)
-    if not isinstance(model, GateSource):
-        raise ConfigError(
-            f"{run} holds a model {model.name!r}, which gives no gates; name a RecLoRA run."
-        )
-    progress("reading events")
-    histories, left_out = with_new_events(model, events)
-    done = refresh_store(
-        opened, model, histories, name=source, min_events=min_events, min_drift=min_drift
-    )
-    return done, left_out

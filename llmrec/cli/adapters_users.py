@@ -46,7 +46,7 @@ def user_id(store: "AdapterStore", text: str, number: bool) -> "UserId":
 
 
 def _knows(store: "AdapterStore", user: "UserId") -> bool:
-    return store.gate(user) is not None or store.priors.has(user)
+    return store.gate(user) is not None or store.priors.has(user) or store.events.has(user)
 
 
 def known_user(store: "AdapterStore", text: str, number: bool) -> "UserId":

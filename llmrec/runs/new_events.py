@@ -1,29 +1,106 @@
-"""Histories of a model's users with events that came later."""
+"""Histories of a model's users with events that came later, and new gates from them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from llmrec.data.histories import Histories
 from llmrec.data.readers.tables import read_interactions
+from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import DataError
 
 if TYPE_CHECKING:
+    from llmrec.adapters.refresh import Refreshed
+    from llmrec.adapters.store import AdapterStore
     from llmrec.recommenders.base import BaseRecommender
 
+_UNSAID = {"rating": float("nan"), "label": -1}
+_OLD, _KEPT, _NEW = 0, 1, 2
+"""How new an event is: a gate was computed from it, it is kept and unused, it came now."""
 
-def with_new_events(model: "BaseRecommender[Any]", path: str | Path) -> tuple[Histories, int]:
-    """Whole histories of the users of a file: what the model knows of them, then the new events.
+
+@dataclass(frozen=True)
+class NewEvents:
+    """Whole histories of the users who have new events.
+
+    Attributes:
+        histories: What the model knows of them, what was kept, then what came now.
+        counts: ``[n]`` how many events of each history no gate was computed from.
+        came: What came now and was not known: ``user_id``, ``item_id`` and what the file says.
+        left_out: Events of items that the model does not know.
+    """
+
+    histories: Histories
+    counts: npt.NDArray[np.int64]
+    came: pl.DataFrame
+    left_out: int
+
+
+def refresh_from_run(
+    store: "AdapterStore",
+    model: Any,
+    path: str | Path,
+    *,
+    name: str = "refresh",
+    min_events: int = 1,
+    min_drift: float = 0.0,
+) -> tuple["Refreshed", int]:
+    """Compute gates from a model, what it knows of users, and all events that came since.
+
+    The events are kept in the store once the gates are written, so that the next refresh needs
+    those that came after this one only. Interrupted, it can be run again.
+
+    Args:
+        store: Where to.
+        model: A fitted recommender that gives gates.
+        path: A file of new events.
+        name: See :func:`llmrec.adapters.refresh.refresh`, as for what follows.
+        min_events: Fewer new events are kept, and wait for more.
+        min_drift: How far a weight must move.
+
+    Returns:
+        What was done, and how many events were left out because the model does not know the item.
+
+    Raises:
+        DataError: As :func:`with_new_events`.
+        ArtifactError: The model is of something else than the store.
+    """
+    from llmrec.adapters.refresh import due, refresh
+
+    store.bundle.require(model.bundle)
+    found = with_new_events(model, path, store)
+    users = found.histories.user_ids.to_list()
+    read = due(store, users, found.histories.lengths, found.counts, min_events)
+    done = refresh(
+        store,
+        model,
+        found.histories,
+        new_events=found.counts,
+        name=name,
+        min_events=min_events,
+        min_drift=min_drift,
+    )
+    store.events.add(found.came, [user for user, yes in zip(users, read, strict=True) if yes])
+    return done, found.left_out
+
+
+def with_new_events(
+    model: "BaseRecommender[Any]", path: str | Path, store: "AdapterStore"
+) -> NewEvents:
+    """Whole histories of users: what the model knows, what the store keeps, then a file's events.
 
     Args:
         model: A fitted recommender.
         path: A file of events as ``llmrec data`` reads it.
+        store: Where earlier new events are kept.
 
     Returns:
-        Histories of the users in the file, and how many events were left out because the model
-        does not know their item.
+        Histories of the users in the file and of those whose kept events no gate has read.
+        With a clock, an event that is known already counts once.
 
     Raises:
         DataError: The file is not as it must be, or has no clock where the model's events have.
@@ -32,18 +109,50 @@ def with_new_events(model: "BaseRecommender[Any]", path: str | Path) -> tuple[Hi
     frame = read_interactions(path).frame
     frame = frame.with_columns(pl.col("item_id").cast(vocabulary.dtype, strict=False))
     known_item = frame["item_id"].is_in(vocabulary.ids.implode())
-    left_out = int((~known_item).sum())
     new = _flat(frame.filter(known_item), vocabulary)
     known = model.known_histories
-    if known is not None:
-        new = _after(_flat_histories(known), new, path)
-    return _histories(new, vocabulary), left_out
+    old = None if known is None else _flat_histories(known)
+    if old is not None:
+        new = _like(old, new, path)
+    kept = _kept(store, new, vocabulary)
+    asked = pl.concat([new["user_id"], kept["user_id"]]).unique().implode()
+    parts = [] if old is None else [old.filter(pl.col("user_id").is_in(asked))]
+    parts = [part.with_columns(age=pl.lit(_OLD, pl.Int8)) for part in parts]
+    both = pl.concat([*parts, kept, new.with_columns(age=pl.lit(_NEW, pl.Int8))])
+    if "timestamp" in new.columns:
+        both = both.unique(subset=new.columns, keep="first", maintain_order=True)
+    came = both.filter(pl.col("age") == _NEW).select(new.columns)
+    came = came.with_columns(item_id=vocabulary.decode(came["item"].to_numpy())).drop("item")
+    histories, age = _histories(both, vocabulary)
+    counts = np.add.reduceat(age != _OLD, histories.offsets[:-1]) if len(histories) else age
+    return NewEvents(histories, counts.astype(np.int64), came, int((~known_item).sum()))
 
 
-def _after(old: pl.DataFrame, new: pl.DataFrame, path: str | Path) -> pl.DataFrame:
-    """What the users of the new events did before, then these; events known already count once."""
+def _kept(store: "AdapterStore", new: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
+    """Kept events of the users of the new ones and of those who wait, in the same columns."""
+    dtype = new["user_id"].dtype
+    waiting = [u for u in store.events.waiting() if isinstance(u, int) == dtype.is_integer()]
+    users = dict.fromkeys([*new["user_id"].unique(maintain_order=True).to_list(), *waiting])
+    rows = store.events.of(users)
+    columns = {"user_id": pl.Series([row["user_id"] for row in rows], dtype=dtype)}
+    items = pl.Series([row["item_id"] for row in rows], dtype=vocabulary.dtype)
+    columns["item"] = pl.Series(vocabulary.encode(items))
+    for name in new.columns[2:]:
+        values = [_UNSAID.get(name) if row[name] is None else row[name] for row in rows]
+        columns[name] = pl.Series(values, dtype=new[name].dtype)
+    if "timestamp" in columns and columns["timestamp"].null_count():
+        raise DataError(
+            f"events that {store.folder} keeps have no time, and these have one; make a new store "
+            "and refresh it with all events since the training."
+        )
+    read = [_OLD if row["read"] else _KEPT for row in rows]
+    return pl.DataFrame({**columns, "age": pl.Series(read, dtype=pl.Int8)})
+
+
+def _like(old: pl.DataFrame, new: pl.DataFrame, path: str | Path) -> pl.DataFrame:
+    """New events in the columns and types of the old ones."""
     if "label" in old.columns and "label" not in new.columns:
-        new = new.with_columns(pl.lit(-1, pl.Int8).alias("label"))  # not said
+        new = new.with_columns(pl.lit(_UNSAID["label"], pl.Int8).alias("label"))
     if missing := [name for name in old.columns if name not in new.columns]:
         raise DataError(
             f"{path} has no column {missing[0]!r}, which the model's own events have; add it."
@@ -51,16 +160,15 @@ def _after(old: pl.DataFrame, new: pl.DataFrame, path: str | Path) -> pl.DataFra
     users = new["user_id"].cast(old["user_id"].dtype, strict=False)
     if users.null_count():
         raise DataError(f"{path}: user ids are not of the model's type, {old['user_id'].dtype}.")
-    new = new.select(old.columns).with_columns(users)
-    both = pl.concat([old.filter(pl.col("user_id").is_in(users.unique().implode())), new])
-    return both.unique(maintain_order=True) if "timestamp" in both.columns else both
+    return new.select(old.columns).with_columns(users)
 
 
-def _flat(frame: pl.DataFrame, vocabulary: Any) -> pl.DataFrame:
+def _flat(frame: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
     columns = [pl.col("user_id"), pl.Series("item", vocabulary.encode(frame["item_id"]))]
     for name, kind in (("timestamp", pl.Int64), ("rating", pl.Float32), ("label", pl.Int8)):
         if name in frame.columns:
-            columns.append(pl.col(name).cast(kind))
+            column = pl.col(name).cast(kind)
+            columns.append(column.fill_null(_UNSAID[name]) if name in _UNSAID else column)
     return frame.select(columns)
 
 
@@ -73,15 +181,18 @@ def _flat_histories(histories: Histories) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _histories(frame: pl.DataFrame, vocabulary: Any) -> Histories:
-    """One row per user, in order of time where there is one, else in the order given."""
+def _histories(
+    frame: pl.DataFrame, vocabulary: Vocabulary
+) -> tuple[Histories, npt.NDArray[np.int8]]:
+    """One row per user, in order of time where there is one, else in the order given; ages."""
     by = ["user_id", "timestamp"] if "timestamp" in frame.columns else ["user_id"]
     frame = frame.sort(by, maintain_order=True)
     users = frame["user_id"]
     starts = (users != users.shift(1)).fill_null(True).to_numpy()
     offsets = np.append(np.flatnonzero(starts), users.len()).astype(np.int64)
     values = {name: frame[name].to_numpy() for name in frame.columns if name != "user_id"}
-    return Histories(
+    histories = Histories(
         users.filter(pl.Series(starts)), values["item"], offsets, vocabulary,
         values.get("timestamp"), values.get("rating"), values.get("label"),
     )  # fmt: skip
+    return histories, values["age"]

@@ -5,7 +5,7 @@ import pytest
 from small_store import draw, experts, store
 
 from llmrec.adapters.bundle import Bundle
-from llmrec.adapters.refresh import GateSource, refresh
+from llmrec.adapters.refresh import GateSource, refresh, refresh_from_states
 from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError, ConfigError, DataError
@@ -56,6 +56,36 @@ def test_drift_and_number_of_events(tmp_path):
     assert [opened.gate(user).version for user in "ab"] == [1, 2]
     assert refresh(opened, by_share, later, min_events=10).updated == 1
     assert [opened.gate(user).version for user in "ab"] == [2, 2]
+
+
+def test_only_new_events_count(tmp_path):
+    opened = store(tmp_path)
+    refresh(opened, by_share, histories(a=["pen"] * 9, b=["pen"] * 9))
+    later = histories(a=["pen"] * 9 + ["ink"], b=["pen"] * 9 + ["ink"] * 2, c=["ink"] * 2)
+    counts = {"new_events": [1, 2, 0], "min_events": 2}  # to somebody without a gate, all are new
+    found = refresh(opened, by_share, later, **counts)
+    assert (found.new, found.updated, found.unchanged) == (1, 1, 1)
+    assert [opened.gate(user).version for user in "abc"] == [1, 2, 1]
+    for wrong in ([1, 2], [1, 2, -1]):
+        with pytest.raises(DataError, match="one for each user"):
+            refresh(opened, by_share, later, new_events=wrong)
+
+
+def test_states_are_drawn_to_the_mean_and_kept_where_they_are_the_same(tmp_path):
+    opened = store(tmp_path, prior_events=1.0, gate_dtype="float32")
+    states = np.random.default_rng(0).normal(size=(2, 6))
+    first = refresh_from_states(opened, ["a", "b"], states, events=[3, 1])
+    assert (first.new, first.updated, first.unchanged) == (2, 0, 0)
+    own = opened.weights_of(states)
+    np.testing.assert_allclose(opened.gate("a").gate, 0.75 * own[0] + 0.25 * 0.25, atol=1e-6)
+    np.testing.assert_allclose(opened.gate("b").gate, 0.5 * own[1] + 0.5 * 0.25, atol=1e-6)
+    plain = refresh_from_states(opened, ["c"], states[:1])  # nothing says how few events
+    assert plain.new == 1
+    np.testing.assert_allclose(opened.gate("c").gate, own[0], atol=1e-6)
+    assert refresh_from_states(opened, ["c"], states[:1]).unchanged == 1
+    assert opened.gate("c").version == 1
+    with pytest.raises(DataError, match="named twice"):
+        refresh_from_states(opened, ["c", "c"], states)
 
 
 def test_few_events_are_drawn_to_the_mean_once(tmp_path):

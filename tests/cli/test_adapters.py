@@ -15,6 +15,7 @@ from small_gated import base_model
 from small_store import draw, experts
 
 from llmrec.adapters.access import Tokens
+from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.diagnostics import diagnose
 from llmrec.adapters.store import AdapterStore
 from llmrec.testing.sized_llama import character_tokenizer
@@ -112,8 +113,11 @@ def test_refresh_from_states(llmrec_cli, opened, tmp_path):
     table = pl.DataFrame({"user_id": ["ann", "new"], "state": states.tolist()})
     table.write_parquet(tmp_path / "states.parquet")
     words = ("adapters", "refresh", opened.folder, "--states")
-    found = told(llmrec_cli(*words, tmp_path / "states.parquet", "--source", "night", "--json"))
-    assert found == {"written": 2}
+    night = (tmp_path / "states.parquet", "--source", "night", "--json")
+    unknown = {"events_of_unknown_items": 0}
+    found = told(llmrec_cli(*words, *night))
+    assert found == {"new": 1, "updated": 1, "unchanged": 0, **unknown}
+    assert told(llmrec_cli(*words, *night)) == {"new": 0, "updated": 0, "unchanged": 2, **unknown}
     row = AdapterStore(opened.folder).gate("ann")
     assert (row.version, row.source) == (2, "night")
     np.testing.assert_allclose(row.gate, opened.weights_of(states)[0], atol=1e-6)
@@ -136,6 +140,48 @@ def test_refresh_from_states(llmrec_cli, opened, tmp_path):
     outcome = llmrec_cli(*words, tmp_path / "states.csv")
     assert (outcome.status, "must be one of .parquet" in outcome.err) == (2, True)
     assert AdapterStore(opened.folder).gate("ann").version == 2
+
+
+def test_limits_hold_for_states(llmrec_cli, opened, tmp_path):
+    states = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
+    table = pl.DataFrame({"user_id": ["ann", "bob", "new"], "state": states.tolist()})
+    path = tmp_path / "states.parquet"
+    table.write_parquet(path)
+    words = ("adapters", "refresh", opened.folder, "--states", path, "--json")
+    outcome = llmrec_cli(*words, "--min-events", 5)
+    assert (outcome.status, "nothing says how many events are new" in outcome.err) == (2, True)
+    found = told(llmrec_cli(*words, "--min-drift", 1))
+    assert (found["new"], found["updated"], found["unchanged"]) == (1, 0, 2)
+    with_counts = table.with_columns(new_events=pl.Series([5, 4, 0]), events=pl.Series([9, 9, 4]))
+    with_counts.write_parquet(path)
+    before = [opened.gate(user).version for user in ("ann", "bob", "new")]
+    found = told(llmrec_cli(*words, "--min-events", 5))
+    assert (found["new"], found["updated"], found["unchanged"]) == (0, 1, 2)
+    assert [opened.gate(user).version for user in ("ann", "bob", "new")] == [before[0] + 1, 1, 1]
+    with_counts.with_columns(new_events=pl.Series([0.5, 1, 2])).write_parquet(path)
+    outcome = llmrec_cli(*words)
+    assert (outcome.status, "must be a whole number" in outcome.err) == (2, True)
+
+
+def test_states_of_another_ctr_model_are_refused_by_name(llmrec_cli, tmp_path):
+    trained = experts()
+    bundle = Bundle(trained.base.fingerprint, trained.fingerprint, ctr_model="abc")
+    store = AdapterStore.create(tmp_path / "store", trained, bundle)
+    table = pl.DataFrame({"user_id": ["ann", "bob"], "state": [[0.5] * 6, [1.0] * 6]})
+    path = tmp_path / "states.parquet"
+    words = ("adapters", "refresh", store.folder, "--states", path)
+    for model, why in (
+        (None, "has no column 'ctr_model'"),
+        (["xyz", "xyz"], "made for ctr model abc, but the ctr model given is xyz"),
+        (["abc", "xyz"], "one hash, the same in all rows"),
+    ):
+        given = table if model is None else table.with_columns(ctr_model=pl.Series(model))
+        given.write_parquet(path)
+        outcome = llmrec_cli(*words)
+        assert (outcome.status, why in outcome.err) == (2, True), outcome.err
+    assert len(store.gates) == 0
+    table.with_columns(ctr_model=pl.lit("abc")).write_parquet(path)
+    assert told(llmrec_cli(*words, "--json"))["new"] == 2
 
 
 def test_refresh_from_a_run_that_gives_no_gates(llmrec_cli, opened, small_run, tmp_path):
@@ -174,6 +220,85 @@ def test_refresh_from_a_run(llmrec_cli, opened, small_run, tmp_path, monkeypatch
     expected = [*known[0].tolist(), model.vocabulary.encode(pl.Series([items[0]]))[0]]
     assert histories[rows[user]].tolist() == expected
     assert len(histories[rows[99999]]) == 1
+
+
+def test_a_later_refresh_remembers_the_events_of_earlier_ones(
+    llmrec_cli, opened, small_run, tmp_path, monkeypatch
+):
+    import llmrec
+    from llmrec.runs import loading
+
+    model = llmrec.load(small_run)
+    known = model.known_histories
+    user, other = known.user_ids[0], known.user_ids[1]
+    items, seen = model.vocabulary.ids.to_list(), {}
+
+    def gates(histories):
+        for row, who in enumerate(histories.user_ids):
+            seen[who] = model.vocabulary.decode(histories[row]).to_list()
+        sizes = histories.lengths % 4
+        return np.eye(4, dtype=np.float32)[sizes][:, None].repeat(4, 1)
+
+    model.bundle, model.gates = opened.bundle, gates
+    monkeypatch.setattr(loading, "load", lambda path: model)
+
+    def day(*events, **options):
+        lines = [f"{who},{item},{2_000_000_000 + when},5" for who, item, when in events]
+        path = tmp_path / "events.csv"
+        path.write_text("\n".join(["user_id,item_id,timestamp,rating", *lines]))
+        more = [part for name, value in options.items() for part in (f"--{name}", value)]
+        words = ("--run", small_run, "--events", path, *more, "--json")
+        seen.clear()
+        found = told(llmrec_cli("adapters", "refresh", opened.folder, *words))
+        return found["new"], found["updated"], found["unchanged"]
+
+    trained = model.vocabulary.decode(known[0]).to_list()
+    assert day((user, items[0], 1), (99999, items[1], 2)) == (2, 0, 0)
+    assert day((user, items[2], 3)) == (0, 1, 0)
+    assert seen == {user: [*trained, items[0], items[2]]}
+    # the same file again brings nothing, and events too few for now are kept for later
+    assert day((user, items[2], 3)) == (0, 0, 1)
+    assert seen == {}
+    assert day((user, items[3], 4), (99999, items[3], 4), **{"min-events": 2}) == (0, 0, 2)
+    assert day((user, items[4], 5), **{"min-events": 2}) == (0, 1, 1)
+    assert seen == {user: [*trained, items[0], items[2], items[3], items[4]]}
+    assert day((other, items[0], 6)) == (1, 1, 0)  # who waited is asked, too
+    assert seen[99999] == [items[1], items[3]]
+    assert len(opened.events) == 7
+    assert told(llmrec_cli("adapters", "forget", opened.folder, user, "--json"))["known"]
+    assert not opened.events.has(user)
+    assert len(opened.events) == 3
+    assert day((user, items[5], 7)) == (1, 0, 0)
+    assert seen == {user: [*trained, items[5]]}
+
+
+def test_forgetting_finds_somebody_of_whom_only_events_are_kept(llmrec_cli, opened):
+    events = pl.DataFrame({"user_id": [77, 77], "item_id": [1, 2], "timestamp": [5, 6]})
+    opened.events.add(events, [])
+    assert opened.events.waiting() == [77]
+    assert told(llmrec_cli("adapters", "forget", opened.folder, "77", "--json"))["known"]
+    assert len(opened.events) == 0
+
+
+def test_verify_looks_at_the_file_of_gates_and_events(llmrec_cli, opened):
+    import sqlite3
+
+    events = {"user_id": list(range(500)), "item_id": ["an item"] * 500}
+    opened.events.add(pl.DataFrame(events), [])
+    assert llmrec_cli("adapters", "verify", opened.folder).status == 0
+    file = opened.folder / "store.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'events_by_user'"
+        (page,) = connection.execute(query).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    content = bytearray(file.read_bytes())
+    middle = page * size - 200  # a few keys of the index, at the end of its page
+    content[middle : middle + 50] = bytes(50)
+    file.write_bytes(content)
+    outcome = llmrec_cli("adapters", "verify", opened.folder)
+    assert (outcome.status, "the file of gates is damaged: " in outcome.out) == (1, True)
 
 
 def test_rollback(llmrec_cli, opened):

@@ -1,11 +1,16 @@
 """From a fitted RecLoRA to a store: whose gates are drawn to a mean, and how often."""
 
+import json
+
 import numpy as np
 import pytest
 from reclora_worlds import fitted_on, liking_world, make_model
 
 from llmrec.adapters.refresh import refresh
+from llmrec.adapters.store import AdapterStore
+from llmrec.cli import main
 from llmrec.errors import ConfigError
+from llmrec.recommenders.popularity import Popularity
 
 SPLIT = liking_world()
 
@@ -27,6 +32,38 @@ def test_gates_of_a_new_store_are_drawn_to_the_mean_as_a_refresh_draws_them(mode
     refresh(store, model, known)
     later = np.stack([store.gate(user).gate for user in known.user_ids])
     np.testing.assert_allclose(later, 0.5 * model.gates(known) + 0.5 * mean, atol=1e-6)
+
+
+def test_a_store_is_made_and_refreshed_on_the_command_line(model, tmp_path, capsys):
+    def cli(*words):
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in ("adapters", *words, "--json")])
+        assert caught.value.code == 0
+        return json.loads(capsys.readouterr().out)
+
+    run, folder = tmp_path / "run", tmp_path / "store"
+    model.save_pretrained(run)
+    settings = ("--byte-budget", 12345, "--gate-dtype", "float32", "--prior-events", 10)
+    made = cli("create", folder, "--run", run, *settings)
+    assert (made["users"], made["bundle"]) == (24, model.bundle.to_dict())
+    store = AdapterStore(folder, model.bundle)
+    assert (store.settings.byte_budget, store.settings.ttl) == (12345, None)
+    known = model.known_histories
+    expected = 0.5 * model.gates(known)[3] + 0.5 * 0.5
+    np.testing.assert_allclose(store.gate(known.user_ids[3]).gate, expected, atol=1e-6)
+    events = tmp_path / "events.csv"
+    events.write_text(f"user_id,item_id,timestamp,label\n{known.user_ids[3]},1,900,1\n")
+    found = cli("refresh", folder, "--run", run, "--events", events)
+    assert (found["new"], found["updated"], found["unchanged"]) == (0, 1, 0)
+
+
+def test_a_store_of_a_model_without_experts(tmp_path, capsys):
+    run = tmp_path / "run"
+    Popularity().fit(SPLIT.train_histories()).save_pretrained(run)
+    with pytest.raises(SystemExit) as caught:
+        main(["adapters", "create", str(tmp_path / "store"), "--run", str(run)])
+    assert caught.value.code == 2
+    assert "which has no experts; name a RecLoRA run" in capsys.readouterr().err
 
 
 def test_gates_are_not_drawn_to_a_mean_twice(model, tmp_path, monkeypatch):
