@@ -10,6 +10,17 @@ IN_CHAT = ("Yes", "No")
 """Answers as they begin an assistant's turn."""
 
 
+def answer_texts(given: tuple[str, str] | None, tokens: HFTokens) -> tuple[str, str]:
+    """Yes and no as a base model is to say them: those given, else by whether it has a chat format.
+
+    Args:
+        given: Of the settings.
+        tokens: The base model's tokenizer.
+    """
+    is_chat = bool(getattr(tokens.tokenizer, "chat_template", None))
+    return given or (IN_CHAT if is_chat else PLAIN)
+
+
 def answer_ids(tokens: HFTokens, answers: tuple[str, str]) -> tuple[int, int]:
     """First tokens of the two answers, as they follow a prompt.
 

@@ -29,11 +29,6 @@ class BaseModel:
     identity: BaseModelId
     seen: tuple[Origin, ...]
 
-    @property
-    def is_chat(self) -> bool:
-        """Whether it has a chat format, in which it is then asked."""
-        return bool(getattr(self.tokens.tokenizer, "chat_template", None))
-
 
 def open_base(name: str, dtype: str) -> BaseModel:
     """Load a base model.

@@ -28,6 +28,7 @@ from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.ctr import CTRModel
 from llmrec.recommenders.ctr.pairs import early_part
 from llmrec.recommenders.reclora import saving
+from llmrec.recommenders.reclora.asked import Prompt, written_out
 from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
 from llmrec.recommenders.reclora.ctr_part import new_ctr, require_described, require_fitted_on
@@ -229,7 +230,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         self._seen = tuple(dict.fromkeys([*self._seen, *ctr.seen, *base.seen]))
         self._ranker = ranker
         self.log, cut = train_ranker(ranker, rows, validate, self.checkpointing)
-        self._describe(rows, saving.bundle_of(ranker, base, _split_of(train)), cut)
+        self._describe(rows, saving.bundle_of(ranker, base, train.origin), cut)
 
     def _fitted_ctr(
         self, train: Histories, valid: Cases | None, until: int | None
@@ -282,16 +283,26 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
     # ---- scoring ----
 
     def score_pairs(self, histories: Histories, items: npt.NDArray[np.int32]) -> FloatArray:
-        """Probability that the answer about item code ``items[i]`` after history ``i`` is yes.
+        """``[n]`` probability of yes to item code ``items[i]`` after history ``i``, against no."""
+        histories = self._checked_pairs(histories, items)
+        odds = self.ranker.pair_odds(self.ranker.prepare(histories, items))
+        return np.asarray(1 / (1 + np.exp(-odds.astype(np.float64))), dtype=np.float32)
+
+    def prompts(self, histories: Histories, items: npt.NDArray[np.int32]) -> list[Prompt]:
+        """What the language model is asked about item code ``items[i]`` after history ``i``.
+
+        Put to another engine with the user's adapter, they give :meth:`score_pairs`.
 
         Returns:
-            ``[n]``: the two-way softmax over yes and no.
+            ``n`` questions, as text and as tokens, with the answers that are compared.
         """
+        return written_out(self.ranker, self._checked_pairs(histories, items), items)
+
+    def _checked_pairs(self, histories: Histories, items: npt.NDArray[np.int32]) -> Histories:
         histories = self._checked(histories)
         if items.shape != (len(histories),):
             raise DataError(f"{items.size} items were given for {len(histories)} histories.")
-        odds = self.ranker.pair_odds(self.ranker.prepare(histories, items))
-        return np.asarray(1 / (1 + np.exp(-odds.astype(np.float64))), dtype=np.float32)
+        return histories
 
     def _score_catalog(self, histories: Histories) -> FloatArray:
         everything = np.arange(1, len(self.vocabulary) + 1, dtype=np.int32)
@@ -333,7 +344,3 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         self._ranker = saving.restored(
             self.config, self.details, self.vocabulary, self.titles, self.seen, state
         )
-
-
-def _split_of(train: Histories) -> str:
-    return "" if train.origin is None else train.origin.split_hash

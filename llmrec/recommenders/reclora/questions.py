@@ -34,6 +34,7 @@ class Questions:
         vectors: ``[items + 1, d]`` unit vectors of items; None where nothing is searched.
 
     Attributes:
+        tokens: As given.
         action: As given.
         vectors: As given.
         writer: What turns events into tokens.
@@ -50,7 +51,7 @@ class Questions:
         action: str,
         vectors: Float32 | None,
     ) -> None:
-        self._config, self.action, self.vectors = config, action, vectors
+        self._config, self.tokens, self.action, self.vectors = config, tokens, action, vectors
         template = load_template(config.prompt)
         self.writer = PromptWriter(
             tokens, template, names, action, config.max_tokens, config.title_tokens

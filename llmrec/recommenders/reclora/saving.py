@@ -50,15 +50,15 @@ def personal_state_of(ranker: Ranker) -> Arrays:
     return found | {f"inputs.{name}": array for name, array in personal.items()}
 
 
-def bundle_of(ranker: Ranker, base: BaseModel, split: str) -> Bundle:
-    """Hashes of what belongs together."""
+def bundle_of(ranker: Ranker, base: BaseModel, origin: Origin | None) -> Bundle:
+    """Hashes of what belongs together; ``origin`` is that of the training events."""
     return Bundle(
         base_model=base.identity.fingerprint,
         experts=ranker.lora.experts().fingerprint,
         tokenizer=base.tokens.fingerprint,
         ctr_model=ranker.ctr.fingerprint,
         vocabulary=ranker.ctr.vocabulary.fingerprint,
-        split=split,
+        split="" if origin is None else origin.split_hash,
     )
 
 

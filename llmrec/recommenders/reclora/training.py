@@ -14,7 +14,7 @@ from llmrec.adapters.gated_lora import GatedLora, expert_similarity
 from llmrec.adapters.gates import gate_diagnostics
 from llmrec.adapters.proximal import Proximal
 from llmrec.recommenders.ctr import CTRModel
-from llmrec.recommenders.reclora.answers import IN_CHAT, PLAIN, answer_ids
+from llmrec.recommenders.reclora.answers import answer_ids, answer_texts
 from llmrec.recommenders.reclora.base_model import BaseModel
 from llmrec.recommenders.reclora.batches import PromptRows
 from llmrec.recommenders.reclora.config import RecLoRAConfig
@@ -57,8 +57,7 @@ def make_ranker(
     Raises:
         ConfigError: A target layer is missing, or the two answers cannot be told apart.
     """
-    answers = config.answers or (IN_CHAT if base.is_chat else PLAIN)
-    found = answer_ids(base.tokens, answers)
+    found = answer_ids(base.tokens, answer_texts(config.answers, base.tokens))
     reads = config.lora.compose != "shared"
     dim = ctr.user_dim if config.lora.gate_input == "user" else ctr.instance_dim
     seed_everything(config.training.seed)

@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from peft import PeftModel
 from reclora_worlds import TRAINING, fitted_on, liking_world, make_model
 from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM
 
 from llmrec.adapters.experts import Experts
 from llmrec.data import Histories
@@ -16,6 +18,7 @@ from llmrec.errors import ArtifactError, ConfigError, DataError, ProtocolError
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.recommenders.popularity import Popularity
 from llmrec.recommenders.reclora import RecLoRA, RecLoRAConfig
+from llmrec.templates import load_template
 from llmrec.testing.tiny_llama import save_tiny_llama
 
 SPLIT = liking_world()
@@ -102,6 +105,40 @@ def test_variants_are_settings(base_folder, tmp_path, options):
     model.save_pretrained(tmp_path / "model")
     again = RecLoRA.from_pretrained(tmp_path / "model")
     np.testing.assert_array_equal(again.score_pairs(histories, items), found)
+
+
+def test_prompts_put_to_the_base_model_with_a_users_adapter_give_the_score(model, tmp_path):
+    histories, items = pairs_of(model)
+    histories, items = histories.take([0, 7, 20]), items[[0, 7, 20]]
+    store = model.make_store(tmp_path / "store", gate_dtype="float32", dtype="float32")
+    store.put(histories.user_ids.to_list(), model.gates(histories))
+    found = []
+    for user, asked in zip(histories.user_ids, model.prompts(histories, items), strict=True):
+        base = AutoModelForCausalLM.from_pretrained(model.config.base)
+        tuned = PeftModel.from_pretrained(base, store.adapter(user).path).eval()
+        with torch.inference_mode():
+            logits = tuned(input_ids=torch.tensor([asked.tokens])).logits[0, -1].double()
+        found.append(float(logits[list(asked.answer_tokens)].softmax(0)[0]))
+    np.testing.assert_allclose(found, model.score_pairs(histories, items), atol=1e-5)
+
+
+def test_prompts_read_as_the_template_and_their_text_has_the_same_tokens(model):
+    histories, items = pairs_of(model)
+    row = 5
+    (asked,) = model.prompts(histories.take([row]), items[[row]])
+    titles, told = model.titles.to_list(), histories.take([row]).last(3)
+    liked = [bool(label) for label in told.labels]
+    opinions = [(titles[code - 1], like) for code, like in zip(told.items, liked, strict=True)]
+    expected = load_template("yes_no_question").render(
+        opinions=opinions, chosen=[], action="like", title=titles[items[row] - 1]
+    )
+    assert asked.text == expected
+    tokens = model.ranker.questions.tokens
+    assert tuple(tokens.prompts([asked.text])[0]) == asked.tokens
+    assert asked.answers == ("Yes", "No")
+    assert [tokens.piece(token) for token in asked.answer_tokens] == ["Y", "N"]
+    with pytest.raises(DataError, match="2 items were given for 1 histories"):
+        model.prompts(histories.take([row]), items[:2])
 
 
 def test_uniform_gates_are_even_for_everybody(base_folder):
