@@ -8,6 +8,7 @@ import typer
 from llmrec.cli.tables import print_metrics
 from llmrec.cli.terminal import JsonOption, print_json, print_table, progress
 from llmrec.cli.train import OverrideOption
+from llmrec.errors import ConfigError
 
 
 def align(
@@ -30,8 +31,14 @@ def align(
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option(help="Only write lists of shard i/n, like 2/8, of the iteration under way."),
+        typer.Option(help="Only write lists of shard i/n, like 2/8, after --prepare."),
     ] = None,
+    only_prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare", help="Only make the supervised run and the reward model, for shards."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Align the model of RECIPE: it writes lists, a reward model judges, it learns the better.
@@ -40,11 +47,20 @@ def align(
     """
     from llmrec.inference.shards import parse_shard
     from llmrec.runs.aligning import align as run_alignment
-    from llmrec.runs.aligning import write_shard
+    from llmrec.runs.aligning_shards import prepare, write_shard
     from llmrec.runs.recipe import load_recipe
 
+    if only_prepare and shard is not None:
+        raise ConfigError("--prepare comes before --shard, once and by itself; leave one out.")
     loaded = load_recipe(recipe, override or [])
     target = output or Path("runs") / loaded.name
+    if only_prepare:
+        prepare(loaded, target, start=start, seed=seed, resume=resume)
+        if as_json:
+            print_json({"prepared": str(target)})
+        else:
+            print("prepared; next: the same command with --shard i/n, then with --resume")
+        return
     if shard is not None:
         written = write_shard(loaded, target, parse_shard(shard), start=start, seed=seed)
         if as_json:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
 from llmrec.errors import ArtifactError, ConfigError
-from llmrec.evaluation.tasks import load_task
+from llmrec.evaluation.tasks import Task, load_task
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import (
     checkpoints_of,
@@ -75,15 +75,7 @@ def align(
         TrainingError: The loss is not finite, or checkpoints are of another training.
     """
     output, seed = Path(output), recipe.seeds[0] if seed is None else seed
-    require_alignment(recipe)
-    require_destination(output, part)
-    if not resume:
-        for work in (work_folder(output), *([] if start else [supervised_folder(output)])):
-            require_finished(work, output / MARKER)
-    task = load_task(recipe.task)
-    split = task.split(load_dataset(task.dataset)) if split is None else split
-    limit_threads(recipe.threads)
-    model = starting_model(recipe, output, start, seed, resume, split)
+    task, split, model = opened(recipe, output, start, seed, part, resume, split)
     began = time.perf_counter()
     align_model(model, split, work_folder(output), resume)
     seconds = {"alignment": time.perf_counter() - began}
@@ -94,37 +86,28 @@ def align(
     return RunDirectory(output)
 
 
-def write_shard(
+def opened(
     recipe: Recipe,
-    output: str | Path,
-    shard: tuple[int, int],
-    *,
-    start: str | Path | None = None,
-    seed: int | None = None,
-) -> int:
-    """Write one shard of the lists of the iteration that is under way.
+    output: Path,
+    start: str | Path | None,
+    seed: int,
+    part: str,
+    resume: bool,
+    split: Split | None,
+) -> "tuple[Task, Split, OneRec]":
+    """Task, split and the model to start from, after all that can be refused beforehand.
 
-    The run that the shards are for then goes on with ``resume``.
-
-    Args:
-        recipe: As for :func:`align`, after which the supervised run and the reward model are there.
-        output: The run directory of the aligned model.
-        shard: ``(i, n)``, ``i`` from 1.
-        start: As for :func:`align`.
-        seed: The seed; None takes the recipe's first.
-
-    Returns:
-        How many parts were written.
+    The arguments and errors are those of :func:`align`.
     """
-    output, seed = Path(output), recipe.seeds[0] if seed is None else seed
     require_alignment(recipe)
+    require_destination(output, part)
+    if not resume:
+        for work in (work_folder(output), *([] if start else [supervised_folder(output)])):
+            require_finished(work, output / MARKER)
     task = load_task(recipe.task)
-    split = task.split(load_dataset(task.dataset))
+    split = task.split(load_dataset(task.dataset)) if split is None else split
     limit_threads(recipe.threads)
-    model = starting_model(recipe, output, start, seed, True, split)
-    folder = work_folder(output)
-    judged = reward_model(model, split, folder, resume=True)
-    return alignment_loop(model, split, judged, folder, resume=True).roll_out(shard)
+    return task, split, starting_model(recipe, output, start, seed, resume, split)
 
 
 def require_alignment(recipe: Recipe) -> None:

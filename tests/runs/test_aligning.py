@@ -12,7 +12,9 @@ from llmrec.cli import main
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
 from llmrec.errors import ArtifactError, ConfigError
-from llmrec.runs.aligning import align, write_shard
+from llmrec.runs import aligning_shards
+from llmrec.runs.aligning import align
+from llmrec.runs.aligning_shards import prepare, write_shard
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.recipe import load_recipe
 from llmrec.runs.session_truth import SessionTruth
@@ -121,11 +123,33 @@ def test_an_alignment_that_was_broken_off_is_not_thrown_away(place, tmp_path):
 
 def test_shards_are_written_before_the_run_goes_on(place, tmp_path):
     recipe = load_recipe(place / "recipe.yaml")
-    output, start = tmp_path / "sharded", place / "run.sft"
-    written = [write_shard(recipe, output, shard, start=start) for shard in ((1, 2), (2, 2))]
+    output = tmp_path / "sharded"
+    prepare(recipe, output)
+    assert RunDirectory(tmp_path / "sharded.sft").metrics
+    assert not output.exists()
+    written = [write_shard(recipe, output, shard) for shard in ((1, 2), (2, 2))]
     assert sum(written) == 1  # few prompts: one part
-    run = align(recipe, output, start=start, part="none", resume=True)
+    run = align(recipe, output, part="none", resume=True)
     assert outcome(run) == outcome(RunDirectory(place / "run"))
+    # prepared anew, nothing of the earlier iterations is taken for theirs
+    prepare(recipe, output, start=place / "run.sft")
+    assert {path.name for path in (tmp_path / "sharded.alignment").iterdir()} == {
+        "reward.json", "reward.safetensors",
+    }  # fmt: skip
+    assert sum(write_shard(recipe, output, (n, 2), start=place / "run.sft") for n in (1, 2)) == 1
+
+
+def test_no_shard_trains_what_all_share(place, tmp_path, monkeypatch):
+    recipe = load_recipe(place / "recipe.yaml")
+    monkeypatch.setattr(aligning_shards, "load_dataset", None)  # would fail if it were reached
+    sentence = (
+        r"shards need the supervised run .*run\.sft and the reward model in .*run\.alignment;"
+    )
+    with pytest.raises(ArtifactError, match=sentence + r" 'llmrec align .* --prepare --resume'"):
+        write_shard(recipe, tmp_path / "run", (1, 2))
+    with pytest.raises(ArtifactError, match=r"shards need the reward model in .* --run .*run\.sft"):
+        write_shard(recipe, tmp_path / "run", (1, 2), start=place / "run.sft")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -165,10 +189,27 @@ def test_the_verb(place, tmp_path, capsys):
     assert done.value.code == 0
     told = json.loads(capsys.readouterr().out)
     assert told["iterations"][1]["pairs"]["pairs"] > 0
-    with pytest.raises(SystemExit) as done:
-        main([*words, "--shard", "3/2"])
-    assert done.value.code == 2
-    assert "shard 3 of 2" in capsys.readouterr().err
+    for wrong, sentence in (
+        (["--shard", "3/2"], "shard 3 of 2"),
+        (["--shard", "1/2", "--prepare"], "--prepare comes before --shard"),
+    ):
+        with pytest.raises(SystemExit) as done:
+            main([*words, *wrong])
+        assert done.value.code == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_the_verb_in_shards(place, tmp_path, capsys):
+    words = ["align", str(place / "recipe.yaml"), "--output", str(tmp_path / "cli")]
+    words += ["--run", str(place / "run.sft"), "--json"]
+    told = []
+    for more in (["--prepare"], ["--shard", "1/1"], ["--resume", "--part", "none"]):
+        with pytest.raises(SystemExit) as done:
+            main([*words, *more])
+        assert done.value.code == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[:2] == [{"prepared": str(tmp_path / "cli")}, {"shard": "1/1", "parts": 1}]
+    assert told[2]["iterations"][1]["pairs"]["pairs"] > 0
 
 
 def test_sessions_are_worth_what_the_simulator_says():

@@ -160,6 +160,10 @@ def test_where_the_metric_falls_the_policy_before_is_kept(trained, judged, tmp_p
     assert weights_version(model.generator) == found[0].policy == found[1].policy
     rates = [row["learning_rate"] for row in found[1].log if "learning_rate" in row]
     assert rates == pytest.approx([1e-3] * 2)  # the second attempt learns a third as fast
+    changed = settings(most_loss=0.1, retries=1)
+    loop = Alignment(model, TRAIN, VALID, judged.model, changed, tmp_path, resume=True)
+    assert loop.roll_out((1, 1)) == 0  # nothing is under way any more
+    assert not (tmp_path / "iteration-02").exists()
 
 
 def test_without_a_pair_nothing_is_trained_and_the_loop_goes_on(trained, judged, tmp_path):

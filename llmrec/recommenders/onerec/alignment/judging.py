@@ -67,6 +67,11 @@ class Judged:
         written = {**told, "figures": self.figures, "log": list(self.log)}
         write_json(folder / _ABOUT, written | {"version": weights_version(self.model)})
 
+    @staticmethod
+    def is_in(folder: str | Path) -> bool:
+        """Whether :meth:`save` has written to the folder."""
+        return (Path(folder) / _ABOUT).is_file()
+
     @classmethod
     def load(cls, folder: str | Path, about: Mapping[str, Any]) -> "Judged | None":
         """Read what :meth:`save` wrote, or None where there is nothing yet.
@@ -75,7 +80,7 @@ class Judged:
             ArtifactError: It was made from something else, or its weights are not those it names.
         """
         folder = Path(folder)
-        if not (folder / _ABOUT).is_file():
+        if not cls.is_in(folder):
             return None
         told = read_json(folder / _ABOUT)
         if told["about"] != about:

@@ -156,9 +156,14 @@ class Alignment:
         return done
 
     def roll_out(self, shard: tuple[int, int]) -> int:
-        """Write this shard's lists of the iteration that is under way; returns how many parts."""
+        """Write this shard's lists of the iteration that is under way; returns how many parts.
+
+        None is under way after the last one, or after one whose policy was not kept.
+        """
         number = 1
         while (self._place(number) / _DONE).is_file():
+            if not read_json(self._place(number) / _DONE)["kept"]:
+                return 0
             self._load(number)
             number += 1
         if number > self.config.iterations:
