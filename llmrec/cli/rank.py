@@ -4,16 +4,14 @@ from typing import Annotated
 
 import typer
 
-from llmrec.cli.recommend import HistoryOption, RunArgument, UserOption
+from llmrec.cli.recommend import CANDIDATES, HistoryOption, RunArgument, UserOption
 from llmrec.cli.tables import print_lists
 from llmrec.cli.terminal import JsonOption, print_json
 
 
 def rank(
     run: RunArgument,
-    candidates: Annotated[
-        str, typer.Option(help="Item ids, comma-separated, or @FILE with one id per line.")
-    ],
+    candidates: Annotated[str, typer.Option(help=CANDIDATES)],
     user: UserOption = None,
     history: HistoryOption = None,
     as_json: JsonOption = False,

@@ -8,6 +8,7 @@ import typer
 from llmrec.cli.tables import print_lists
 from llmrec.cli.terminal import JsonOption, print_json
 
+CANDIDATES = "Item ids, comma-separated, or @FILE with one id per line."
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 UserOption = Annotated[
     list[str] | None, typer.Option("--user", help="A known user; may be given again.")
@@ -22,18 +23,37 @@ def recommend(
     run: RunArgument,
     user: UserOption = None,
     history: HistoryOption = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
+    k: Annotated[
+        int | None, typer.Option("--k", min=1, help="Items per user; 10 if neither is given.")
+    ] = None,
+    session: Annotated[
+        int | None,
+        typer.Option(
+            "--session",
+            min=1,
+            help="Instead of single items a list of so many, written as one (onerec, onerec_lm).",
+        ),
+    ] = None,
+    candidates: Annotated[
+        str | None, typer.Option(help=f"Choose from these only. {CANDIDATES}")
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Items of the history may come again.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Recommend items to users of RUN (--user) or to histories (--history)."""
+    """Recommend items, or a session, to users of RUN (--user) or to histories (--history)."""
     from llmrec.runs.directory import RunDirectory
     from llmrec.runs.serving import recommend_from
 
     lists = recommend_from(
-        RunDirectory(run), user or [], history or [], k=k, exclude_seen=not include_seen
+        RunDirectory(run),
+        user or [],
+        history or [],
+        k,
+        not include_seen,
+        session=session,
+        candidates=candidates,
     )
     if as_json:
         print_json(lists.to_dicts())

@@ -4,7 +4,7 @@ Ids are turned into the model's own type, and an id that is not known is answere
 known one. Results carry titles, which the model's item table holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +25,43 @@ def recommend_from(
     run: RunDirectory,
     users: Sequence[str],
     histories: Sequence[str],
-    k: int = 10,
+    k: int | None = None,
     exclude_seen: bool = True,
+    *,
+    session: int | None = None,
+    candidates: str | None = None,
 ) -> pl.DataFrame:
-    """Recommend to known users or to histories.
+    """Recommend to known users or to histories: single items, best first, or a list of items.
 
     Args:
         run: The run that serves.
         users: Ids of known users, as text.
         histories: Item ids separated by commas, one text per person; give these or ``users``.
-        k: Items per person.
+        k: Items per person; None is 10.
         exclude_seen: Leave out the items of the history.
+        session: Instead of ``k``, the length of a list that is written as one.
+        candidates: What is chosen from, as for :func:`rank_from`; None means the whole catalog.
 
     Returns:
-        A frame ``user_id, item_id, score, rank, title``.
+        A frame ``user_id, item_id, score, rank, title``; the score of a list is that of the whole.
 
     Raises:
-        ConfigError: Neither or both of ``users`` and ``histories`` are given, or ``k`` is larger
-            than the catalog.
+        ConfigError: Neither or both of ``users`` and ``histories`` are given, or of ``k`` and
+            ``session``; ``k`` is larger than the catalog; or the model writes no such lists.
         UnknownIdError: A user or an item is not known; the nearest known id is named.
     """
+    if k is not None and session is not None:
+        raise ConfigError("give either --k, items one by one, or --session, a list; not both.")
     model = run.model()
     inputs = _inputs(model, users, histories)
-    return with_titles(model, model.recommend(inputs, k=k, exclude_seen=exclude_seen))
+    chosen = None
+    if candidates is not None:
+        chosen = typed_ids(_candidate_texts(candidates), model.vocabulary)
+    if session is None:
+        lists = model.recommend(inputs, 10 if k is None else k, chosen, exclude_seen)
+    else:
+        lists = _session_writer(model)(inputs, session, exclude_seen, candidates=chosen)
+    return with_titles(model, lists)
 
 
 def rank_from(
@@ -69,6 +83,21 @@ def rank_from(
     inputs = _inputs(model, users, histories)
     items = typed_ids(_candidate_texts(candidates), model.vocabulary).unique(maintain_order=True)
     return with_titles(model, model.rank(inputs, items))
+
+
+def _session_writer(model: "Model") -> Callable[..., pl.DataFrame]:
+    """What writes a model's lists.
+
+    Raises:
+        ConfigError: It writes none.
+    """
+    write: Callable[..., pl.DataFrame] | None = getattr(model, "recommend_session", None)
+    if write is None:
+        raise ConfigError(
+            f"this run's model, {model.name}, ranks items one by one and writes no sessions; leave "
+            "out --session, or take a run of onerec or onerec_lm."
+        )
+    return write
 
 
 def with_titles(model: "Model", lists: pl.DataFrame) -> pl.DataFrame:

@@ -42,6 +42,12 @@ def test_recommend(llmrec_cli, small_run):
     assert all(row["title"] in shown.out for row in rows)
 
 
+def test_recommend_chooses_from_candidates(llmrec_cli, small_run):
+    words = ("--user", 3, "--k", 2, "--include-seen", "--candidates", "10001,10002")
+    rows = json.loads(llmrec_cli("recommend", small_run, *words, "--json").out)
+    assert {row["item_id"] for row in rows} == {10001, 10002}
+
+
 def test_rank(llmrec_cli, small_run):
     words = ("--history", "10003", "--candidates", "10001,10002")
     rows = json.loads(llmrec_cli("rank", small_run, *words, "--json").out)
@@ -56,6 +62,9 @@ def test_rank(llmrec_cli, small_run):
         (["--user", "3", "--k", "81"], "k=81 must lie between 1 and the 80"),
         (["--history", "10001,5"], "unknown item id 5"),
         ([], "give either --user"),
+        (["--user", "3", "--session", "3"], "popularity, ranks items one by one"),
+        (["--user", "3", "--session", "3", "--k", "4"], "give either --k"),
+        (["--user", "3", "--k", "3", "--candidates", "10001,10002"], "1 and the 2 items"),
     ],
 )
 def test_recommend_refuses(llmrec_cli, small_run, words, sentence):

@@ -7,6 +7,8 @@ import llmrec
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError, ConfigError, UnknownIdError
 from llmrec.runs.directory import RunDirectory
+from llmrec.runs.execute import train
+from llmrec.runs.recipe import parse_recipe
 from llmrec.runs.serving import rank_from, recommend_from, typed_ids
 
 
@@ -28,6 +30,56 @@ def test_a_history_gets_what_its_items_earn(run):
     assert not set(lists["item_id"]) & {10001, 10002}
     everything = recommend_from(run, [], ["10001,10002"], k=80, exclude_seen=False)
     assert set(everything["item_id"]) >= {10001, 10002}
+
+
+def test_candidates_are_what_is_chosen_from(run):
+    lists = recommend_from(run, ["7"], [], k=2, exclude_seen=False, candidates="10005,10009,10001")
+    expected = llmrec.load(run.path).recommend(
+        [7], k=2, exclude_seen=False, candidates=[10005, 10009, 10001]
+    )
+    assert lists.drop("title").equals(expected)
+    with pytest.raises(ConfigError, match="k=10 must lie between 1 and the 1 items"):
+        recommend_from(run, ["7"], [], candidates="10005")
+    with pytest.raises(UnknownIdError, match="unknown item id 77"):
+        recommend_from(run, ["7"], [], candidates="10005,77")
+
+
+@pytest.fixture(scope="module")
+def sessions_run(tiny_task, tmp_path_factory):
+    generator = {"form": "item_decoder", "dim": 16, "session": 3}
+    model = {
+        "name": "onerec", "tokenizer": {"codes": 8}, "generator": generator,
+        "text_encoder": "tfidf:16",
+    }  # fmt: skip
+    training = {"epochs": 1, "batch_size": 64}
+    values = {"name": "lists", "task": str(tiny_task), "model": model, "training": training}
+    return train(parse_recipe(values), tmp_path_factory.mktemp("sessions") / "run", part="none")
+
+
+def test_a_session_is_what_the_model_writes(sessions_run):
+    model = llmrec.load(sessions_run.path)
+    chosen = [10005, 10009, 10001, 10030]
+    for told, asked in [
+        ({}, {}),
+        ({"exclude_seen": False}, {"exclude_seen": False}),
+        ({"candidates": "10005,10009,10001,10030"}, {"candidates": chosen}),
+    ]:
+        found = recommend_from(sessions_run, ["7", "3"], [], session=3, **told)
+        assert found.drop("title").equals(model.recommend_session([7, 3], 3, **asked))
+    history = recommend_from(sessions_run, [], ["10001,10002"], session=2)
+    assert history["rank"].to_list() == [1, 2]
+    assert history["title"].null_count() == 0
+
+
+def test_sessions_that_cannot_be_written(run, sessions_run):
+    with pytest.raises(ConfigError, match="sasrec, ranks items one by one and writes no sessions"):
+        recommend_from(run, ["7"], [], session=3)
+    with pytest.raises(ConfigError, match="m=4 must lie between 1 and the 3 items"):
+        recommend_from(sessions_run, ["7"], [], session=4)
+    with pytest.raises(ConfigError, match="too few for a session of 3"):
+        recommend_from(sessions_run, ["7"], [], session=3, candidates="10005,10009")
+    with pytest.raises(ConfigError, match="either --k, items one by one, or --session"):
+        recommend_from(sessions_run, ["7"], [], k=3, session=3)
 
 
 def test_candidates_are_ordered(run, tmp_path):

@@ -6,22 +6,21 @@ are given are scored exactly. Timestamps and ratings matter for what a training 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
 from llmrec.recommenders.base import FloatArray
-from llmrec.recommenders.candidates import recommendation_frame
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.reward_forms import loaded_reward_model
 from llmrec.recommenders.onerec.beam import BeamLists
+from llmrec.recommenders.onerec.cold_items import Int32Array
 from llmrec.recommenders.onerec.config import OneRecConfig
 from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
 from llmrec.recommenders.onerec.generator.forms import make_generator
@@ -29,15 +28,19 @@ from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import session_spans
 from llmrec.recommenders.onerec.growing import require_codes_only
-from llmrec.recommenders.onerec.serving import Judge, candidate_scores, search, served_lists
+from llmrec.recommenders.onerec.serving import (
+    Judge,
+    candidate_scores,
+    search,
+    served_lists,
+    session_length,
+    session_trie,
+)
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.recommenders.onerec.validation import beam_metrics
 from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
-
-if TYPE_CHECKING:
-    from llmrec.contracts import OnUnknown, Users
 
 _POPULARITY = "popularity"  # in the saved state, beside the weights
 _REWARD = "reward."  # likewise, before the names of the reward model's weights
@@ -154,58 +157,20 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         """See the base class; an aligned model tells of its alignment."""
         return {} if self.alignment is None else {"alignment": self.alignment}
 
-    def recommend_session(
-        self,
-        users: "Users",
-        m: int | None = None,
-        exclude_seen: bool = True,
-        on_unknown: "OnUnknown" = "error",
-        best_of: int | None = None,
-    ) -> pl.DataFrame:
-        """Write a session for every user: the most probable one, or the best of several.
-
-        Args:
-            users: Ids of known users, or :class:`Histories` of anyone.
-            m: Items of the session; None takes the length the model was trained for.
-            exclude_seen: Leave out the items of the user's history.
-            on_unknown: As for :meth:`recommend`.
-            best_of: Of so many of the most probable sessions, the reward model takes the one it
-                likes best; None is the setting ``best_of`` where there is a reward model, else 1.
-
-        Returns:
-            A frame ``user_id, item_id, score, rank``: rank is the place in the session from 1,
-            score the log-probability of the whole session.
-
-        Raises:
-            ConfigError: ``m`` is below 1 or above what the model was trained for, ``best_of`` is
-                below 1 or above ``beam``, or it asks for a reward model that is not there.
-        """
-        histories = self._histories_of(users, on_unknown)
-        codes, scores = self.session_codes(histories, m, exclude_seen, best_of)
-        values = np.repeat(scores[:, None], codes.shape[1], axis=1)
-        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
-
     def session_codes(
         self,
         histories: Histories,
         m: int | None = None,
         exclude_seen: bool = True,
         best_of: int | None = None,
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """As :meth:`recommend_session`, as item codes.
-
-        Returns:
-            ``[n, m]`` item codes, zeros where no session was found, and ``[n]`` log-probabilities.
-        """
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Int32Array, FloatArray]:
+        """See the base class."""
         judge = self._judge(best_of)
-        longest = self.config.generator.session
-        m = longest if m is None else m
-        if not 1 <= m <= longest:
-            raise ConfigError(
-                f"m={m} must lie between 1 and the {longest} items this model was trained to write."
-            )
-        width = self.config.beam
-        return served_lists(self._network(), self.trie, histories, width, m, exclude_seen, judge)
+        m = session_length(m, self.config.generator.session)
+        trie, width = session_trie(self.trie, m, allowed), self.config.beam
+        found = search(self._network(), trie, histories, width, m, exclude_seen)
+        return served_lists(found, trie, histories, m, exclude_seen, judge)
 
     def _judge(self, best_of: int | None) -> Judge | None:
         """Who chooses among how many lists, or None for the most probable one."""

@@ -1,6 +1,6 @@
 """From histories to items: searches for many users, and exact scores of given lists."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llmrec.data.histories import Histories
 from llmrec.data.ragged import row_of_each
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.beam import BeamLists, beam_search
 from llmrec.recommenders.onerec.generator.forms import search_steps
@@ -55,24 +55,20 @@ def search(
     width: int,
     items: int = 1,
     exclude_seen: bool = False,
-    allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[slice, BeamLists]]:
     """Search for every user, some users at a time.
 
     Args:
         generator: In evaluation mode.
-        trie: The semantic IDs.
+        trie: The semantic IDs, or those of what may be recommended; see :meth:`Trie.restrict`.
         histories: What users did.
         width: Beams per user.
         items: Items per list.
         exclude_seen: Refuse the items of the whole history.
-        allowed: ``[items]`` what may be recommended, or None for everything.
 
     Yields:
         Rows of ``histories``, and their lists.
     """
-    if allowed is not None:
-        trie = trie.restrict(allowed)
     steps, at_once = search_steps(generator), users_at_once(generator)
     for start in range(0, len(histories), at_once):
         block = histories.block(start, start + at_once)
@@ -104,11 +100,47 @@ class Judge(NamedTuple):
     best_of: int
 
 
+def session_length(m: int | None, longest: int) -> int:
+    """Items of a session; None takes the most that a model writes.
+
+    Raises:
+        ConfigError: It is below 1 or above the most.
+    """
+    m = longest if m is None else m
+    if not 1 <= m <= longest:
+        raise ConfigError(
+            f"m={m} must lie between 1 and the {longest} items this model was trained to write."
+        )
+    return m
+
+
+def session_trie(trie: Trie, m: int, allowed: npt.NDArray[np.bool_] | None) -> Trie:
+    """What sessions of ``m`` items are searched in; items of one ID cannot share a session.
+
+    Args:
+        trie: All semantic IDs.
+        m: Items of a session.
+        allowed: ``[items]`` what may be written; None for all.
+
+    Raises:
+        ConfigError: Less than a session is allowed.
+    """
+    if allowed is None:
+        return trie
+    part = trie.restrict(allowed) if allowed.any() else None
+    if part is None or part.n_leaves < m:
+        left = 0 if part is None else part.n_leaves
+        raise ConfigError(
+            f"the candidates leave {left} items with different semantic IDs, too few for a session "
+            f"of {m}; give more candidates, or lower m."
+        )
+    return part
+
+
 def served_lists(
-    generator: Generator,
+    found: Iterable[tuple[slice, BeamLists]],
     trie: Trie,
     histories: Histories,
-    width: int,
     items: int,
     exclude_seen: bool = True,
     judge: Judge | None = None,
@@ -118,12 +150,11 @@ def served_lists(
     Among lists of equal reward the more probable one is served.
 
     Args:
-        generator: In evaluation mode.
-        trie: The semantic IDs.
+        found: Rows of the histories, and their lists, as :func:`search` gives them.
+        trie: What was searched.
         histories: ``[n]`` what users did.
-        width: Beams per user.
         items: Items per list.
-        exclude_seen: Refuse the items of the whole history.
+        exclude_seen: Whether the search refused the items of the whole history.
         judge: Who chooses; None serves the most probable list.
 
     Returns:
@@ -131,7 +162,7 @@ def served_lists(
     """
     codes = np.zeros((len(histories), items), dtype=np.int32)
     scores = np.full(len(histories), -np.inf, dtype=np.float32)
-    for rows, lists in search(generator, trie, histories, width, items, exclude_seen):
+    for rows, lists in found:
         block = histories.block(rows.start, rows.stop)
         written = (
             unseen_items(trie, lists.leaves, block)

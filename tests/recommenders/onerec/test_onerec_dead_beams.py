@@ -68,7 +68,8 @@ def test_what_is_found_is_what_teacher_forcing_says_of_every_possible_list(gener
 
 
 def test_a_user_without_a_list_gets_none(generator):
-    codes, scores = served_lists(generator, TRIE, USERS, 8, 2)
+    found = search(generator, TRIE, USERS, 8, 2, exclude_seen=True)
+    codes, scores = served_lists(found, TRIE, USERS, 2)
     assert codes[0].tolist() == codes[2].tolist() == [0, 0]
     assert np.isneginf(scores[[0, 2]]).all()
     assert sorted(codes[1].tolist()) == [2, 3]

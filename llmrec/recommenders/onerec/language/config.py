@@ -13,6 +13,12 @@ class OneRecLMConfig(GenerativeConfig):
         description="tiny:DATASET, hf:FOLDER_OR_HUB_NAME, or a folder: the model to start from."
     )
     history: int = Field(20, ge=1, description="Newest items of the history that are read.")
+    session: int = Field(
+        5,
+        ge=1,
+        description="Most items of a list, and not more than history; as many less one of the "
+        "history are not read for it.",
+    )
     titles: bool = Field(
         True, description="Learn the IDs of titles and the titles of IDs, too, once per epoch."
     )

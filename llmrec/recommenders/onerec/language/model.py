@@ -23,6 +23,7 @@ from llmrec.inference.hf_tokenizer import HFTokens
 from llmrec.inference.opening import parse_name, seen_by
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.onerec.beam import BeamLists
+from llmrec.recommenders.onerec.cold_items import Int32Array
 from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
 from llmrec.recommenders.onerec.language.config import OneRecLMConfig
 from llmrec.recommenders.onerec.language.network import LanguageNetwork
@@ -30,6 +31,7 @@ from llmrec.recommenders.onerec.language.search import LanguageSearch
 from llmrec.recommenders.onerec.language.texts import Prompts
 from llmrec.recommenders.onerec.language.tokens import add_codes, code_tokens
 from llmrec.recommenders.onerec.language.weights import from_arrays, to_arrays
+from llmrec.recommenders.onerec.serving import served_lists, session_length, session_trie
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.training.seeds import seed_everything
@@ -108,6 +110,26 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         model = copy.deepcopy(old.network.model)
         self._parts = _Parts(model, old.tokens, ids.codes, ids.sizes, popularity, old.first)
         self._parts.make_search(self.config.history)
+
+    def session_codes(
+        self,
+        histories: Histories,
+        m: int | None = None,
+        exclude_seen: bool = True,
+        best_of: int | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Int32Array, FloatArray]:
+        """See the base class; lists are texts like those it was trained on, so none is too long."""
+        if best_of not in (None, 1):
+            raise ConfigError(
+                f"best_of={best_of} needs a reward model, and onerec_lm takes none: leave it out, "
+                "or align the recommender 'onerec'."
+            )
+        m = session_length(m, min(self.config.session, self.config.history))
+        trie, parts = session_trie(self.trie, m, allowed), self._fitted()
+        parts.network.eval()
+        found = parts.search.lists(histories, self.config.beam, m, exclude_seen, trie)
+        return served_lists(found, trie, histories, m, exclude_seen)
 
     def _search(
         self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False

@@ -63,7 +63,7 @@ class LanguageSearch:
             Rows of ``histories``, and their lists.
         """
         trie = trie or self._trie
-        for rows, block, state in self._begun(histories):
+        for rows, block, state in self._begun(histories, items):
             limits: Limits | None = None
             if exclude_seen:
                 limits = Exclusions.of_items(trie, block.items, block.offsets)
@@ -98,10 +98,14 @@ class LanguageSearch:
             scores[rows] = total.cpu().numpy()
         return scores
 
-    def _begun(self, histories: Histories) -> Iterator[tuple[slice, Histories, LanguageState]]:
+    def _begun(
+        self, histories: Histories, written: int = 1
+    ) -> Iterator[tuple[slice, Histories, LanguageState]]:
+        """Histories read; so many of their items that the list ends where the longest texts did."""
+        read = max(1, self._history + 1 - written)
         for start in range(0, len(histories), _USERS_AT_ONCE):
             block = histories.block(start, start + _USERS_AT_ONCE)
-            cut = block.last(self._history)
+            cut = block.last(read)
             items = padded(cut.items, cut.offsets[:-1], cut.lengths).to(self._device)
             state = self._steps.begin(*self._prompts.histories(items))
             yield slice(start, start + len(block)), block, state
