@@ -2,10 +2,12 @@
 
 Curves over iterations stand side by side: what was optimised (model reward), what it should bring
 (the truth, where the data are simulated), and what must not be lost (the validation metric,
-diversity). Titles in the sessions are foreign text: made plain here, escaped by the template.
+diversity). Two more are of the epochs of training: how far preferred lists are told from the
+others, and whether they become likely or only the others unlikely. Titles in the sessions are
+foreign text: made plain here, escaped by the template.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from llmrec.evaluation.report_tables import ModelName, models_of
 from llmrec.evaluation.report_told import objects, texts
 
 _SHOWN = 4  # users of each model
+_Read = Callable[[Sequence[Mapping[str, Any]]], Iterator[Value]]
 
 # figure, title, what is drawn
 _CURVES = (
@@ -27,6 +30,12 @@ _CURVES = (
     ("list_diversity", "Different first codes", "share of a session's pairs"),
     ("kl", "Distance from the iteration before", "KL divergence over the beam"),
     ("free_legality", "Existing items without the trie", "share of items"),
+)
+
+# figure of the training's log, title, what is drawn
+_LEARNT = (
+    ("margin", "Margin of the pairs", "gain of preferred lists over the others"),
+    ("chosen", "Preferred lists", "mean log-probability"),
 )
 
 
@@ -73,7 +82,8 @@ def alignment_section(runs: Sequence[ReportRun], colours: Colours) -> AlignmentS
         return None
     metrics = {str(told.get("metric")) for _, told in found}
     curves = [*((name, f"Validation {name}", name) for name in sorted(metrics)), *_CURVES]
-    charts = [_chart(name, title, drawn, found) for name, title, drawn in curves]
+    charts = [_chart(title, drawn, found, _figures_of(name)) for name, title, drawn in curves]
+    charts += [_chart(title, drawn, found, _epochs_of(name)) for name, title, drawn in _LEARNT]
     return AlignmentSection(
         tuple(_model(model, told) for model, told in found),
         tuple(chart for chart in charts if chart is not None),
@@ -81,18 +91,40 @@ def alignment_section(runs: Sequence[ReportRun], colours: Colours) -> AlignmentS
 
 
 def _chart(
-    name: str, title: str, drawn: str, found: Sequence[tuple[ModelName, Mapping[str, Any]]]
+    title: str, drawn: str, found: Sequence[tuple[ModelName, Mapping[str, Any]]], read: _Read
 ) -> LineChart | None:
-    series = []
-    for model, told in found:
-        values = tuple(
-            Value(float(one["number"]), float(one["figures"][name]))
-            for one in objects(told.get("iterations"))
-            if isinstance(one.get("figures"), dict) and name in one["figures"]
-        )
-        if values:
-            series.append(Named(model.index, model.name, values))
+    """Lines over the iterations of those models that have values."""
+    series = [
+        Named(model.index, model.name, values)
+        for model, told in found
+        if (values := tuple(read(objects(told.get("iterations")))))
+    ]
     return line_chart(title, series, "iterations", drawn, markers=True) if series else None
+
+
+def _figures_of(name: str) -> _Read:
+    """Reads a figure of every iteration."""
+
+    def read(iterations: Sequence[Mapping[str, Any]]) -> Iterator[Value]:
+        for one in iterations:
+            if isinstance(one.get("figures"), dict) and name in one["figures"]:
+                yield Value(float(one["number"]), float(one["figures"][name]))
+
+    return read
+
+
+def _epochs_of(name: str) -> _Read:
+    """Reads a figure of every epoch of the iterations' trainings, evenly up to their ends."""
+
+    def read(iterations: Sequence[Mapping[str, Any]]) -> Iterator[Value]:
+        for one in iterations:
+            rows = [
+                row for row in objects(one.get("log")) if isinstance(row.get(name), int | float)
+            ]
+            for epoch, row in enumerate(rows, start=1):
+                yield Value(float(one["number"]) - 1 + epoch / len(rows), float(row[name]))
+
+    return read
 
 
 def _model(model: ModelName, told: Mapping[str, Any]) -> AlignedModel:

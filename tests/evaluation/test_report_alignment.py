@@ -7,7 +7,9 @@ import pytest
 from report_fixture import HOSTILE, evaluation, write_run
 
 from llmrec.errors import ArtifactError
+from llmrec.evaluation import report_alignment as module
 from llmrec.evaluation.report import ReportRun, write_report
+from llmrec.evaluation.report_charts import line_chart
 
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 HEADING = "<h2>Alignment</h2>"
@@ -67,6 +69,33 @@ def test_curves_pairs_towers_and_sessions_are_shown(tmp_path):
     assert "<td>0.719</td><td>0.024</td><td>0.288</td>" in found
     assert "before alignment, reward 1.250" in found
     assert found.index("Blue ink") < found.index("Green ink")
+
+
+def test_margin_and_log_probability_of_preferred_lists_are_drawn(tmp_path, monkeypatch):
+    drawn = {}
+
+    def chart(title, series, *others, **options):
+        drawn[title] = [[(value.x, value.mean) for value in one.values] for one in series]
+        return line_chart(title, series, *others, **options)
+
+    monkeypatch.setattr(module, "line_chart", chart)
+    valid = {"step": 9, "valid": {"reward": 1.0}}
+    epochs = [{"margin": 0.5, "chosen": -9.0}, valid, {"margin": 0.75, "chosen": -9.5}, valid]
+    logs = [[], epochs, [{"margin": 1.0, "chosen": -8.0}, valid]]
+    iterations = [iteration(n, 1.0, 7.5, log=log) for n, log in enumerate(logs)]
+    found = section([run_with(tmp_path, "onerec", 2, alignment(iterations=iterations))], tmp_path)
+    assert drawn["Margin of the pairs"] == [[(0.5, 0.5), (1.0, 0.75), (2.0, 1.0)]]
+    assert drawn["Preferred lists"] == [[(0.5, -9.0), (1.0, -9.5), (2.0, -8.0)]]
+    for title in ("Margin of the pairs", "Preferred lists"):
+        assert f"<h3>{title}</h3>" in found
+
+
+def test_one_epoch_and_no_epoch_are_drawn_or_left_out(tmp_path):
+    one = [iteration(0, 1.0, 7.5), iteration(1, 1.5, 9.4, log=[{"margin": 1.0}])]
+    found = section([run_with(tmp_path, "onerec", 2, alignment(iterations=one))], tmp_path)
+    assert "<h3>Margin of the pairs</h3>" in found
+    assert "<h3>Preferred lists</h3>" not in found
+    assert "<h3>Existing items without the trie</h3>" not in found  # no iteration has it
 
 
 def test_a_policy_that_was_not_kept_is_told(tmp_path):
