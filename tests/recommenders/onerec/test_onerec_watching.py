@@ -38,6 +38,16 @@ def test_free_legality_is_a_share_and_one_where_all_codes_exist(form):
     assert free_legality(generator, full, users([[1], [2]])) == 1.0
 
 
+@pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
+def test_free_legality_is_not_told_where_codes_that_do_not_exist_are_never_trained(form):
+    watch = Watch(some_users(8), TRIE, reward_model(), 5, 3)
+    plain, existing = (
+        watch.figures(policy(form, choices=choices)) for choices in ("all", "existing")
+    )
+    assert plain.keys() - existing.keys() == {"free_legality"}
+    assert not existing.keys() - plain.keys()
+
+
 def test_diversity_of_first_codes_written_out():
     first = np.array([9, 0, 0, 1, 2])
     assert list_diversity(np.array([[1, 2, 3]]), first) == pytest.approx(2 / 3)

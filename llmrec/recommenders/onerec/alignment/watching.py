@@ -53,7 +53,8 @@ class Watch:
         Returns:
             ``reward`` of the most probable list, ``reward_mean`` and ``reward_max`` over the lists
             of the beam, ``legality`` of the served lists, ``free_legality`` of first items decoded
-            without the trie, ``list_diversity`` and, with a reference, ``kl``.
+            without the trie (only where codes that do not exist compete in training),
+            ``list_diversity`` and, with a reference, ``kl``.
         """
         found = written_lists(policy, self.trie, self.histories, self.lists, self.items)
         rewards = judge_lists(self.reward, self.histories, found).rewards
@@ -65,9 +66,10 @@ class Watch:
             "reward_mean": float(means.mean()),
             "reward_max": float(rewards[some].max(1).mean()),
             "legality": float(legal_lists(served, self.histories, self.trie).mean()),
-            "free_legality": free_legality(policy, self.trie, self.histories),
             "list_diversity": list_diversity(served[some], policy.codes[:, 0].cpu().numpy()),
         }
+        if policy.existing is None:
+            figures["free_legality"] = free_legality(policy, self.trie, self.histories)
         if reference is not None:
             figures["kl"] = self._divergence(found, reference)
         return figures
@@ -110,7 +112,8 @@ def free_legality(generator: Generator, trie: Trie, histories: Histories) -> flo
 
     What is served is always legal. This says how well the policy knows which IDs there are; it
     falls when alignment pushes probability to where there is nothing. Only first items are looked
-    at: what does not exist cannot be read to go on.
+    at: what does not exist cannot be read to go on. A policy with ``choices: existing`` never
+    learns that what does not exist is improbable, so of it this says nothing.
     """
     steps = search_steps(generator)
     there = torch.from_numpy(trie.item_leaves >= 0).to(generator.codes.device)
