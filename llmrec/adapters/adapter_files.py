@@ -67,6 +67,7 @@ class AdapterFiles:
         make: Callable[[], PlainLora],
         lease: float = 0.0,
         allowed: Callable[[], bool] = lambda: True,
+        counted: bool = True,
     ) -> tuple[Path, FileState] | None:
         """A whole adapter, made if it is missing or damaged.
 
@@ -75,6 +76,7 @@ class AdapterFiles:
             make: Makes it.
             lease: Seconds for which it is not evicted.
             allowed: Asked last, when no other process can write: whether it may still be made.
+            counted: Whether finding it counts: False for the second look of one request.
 
         Returns:
             Its folder and what is registered, or None where it may not be made any more.
@@ -84,7 +86,7 @@ class AdapterFiles:
         """
         state = self._held(name, lease)
         if state is not None:
-            self.counts["found"] += 1
+            self.counts["found"] += counted
             return self.folder / name, state
         adapter = make()
         with self._database.making():
@@ -93,7 +95,7 @@ class AdapterFiles:
                 if not allowed():
                     return None
                 return self.folder / name, self._write(name, adapter, lease)
-        self.counts["found"] += 1
+        self.counts["found"] += counted
         return self.folder / name, state
 
     def names(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ them.
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -221,15 +222,17 @@ class AdapterStore:
             name = self.name_of(served.weights)
             if not self._issued.add(name, served.origin):
                 continue  # the user was forgotten meanwhile
-            adapter = self._adapter(name, served, lease)
+            adapter = self._adapter(name, served, lease, True)
             if adapter is not None:
                 return adapter
         raise ArtifactError(
             f"user {user!r} was forgotten {_TRIES} times while the adapter was made; ask again."
         )
 
-    def adapter_named(self, name: str, *, lease: float = 0.0) -> Adapter:
+    def adapter_named(self, name: str, *, lease: float = 0.0, counted: bool = True) -> Adapter:
         """The adapter of a name that was issued before, made again if its files went.
+
+        Finding it counts in :meth:`stats` unless ``counted`` says that the request was already.
 
         Raises:
             UnknownIdError: The name is void: never issued, forgotten, or of weights that are not
@@ -240,7 +243,7 @@ class AdapterStore:
             for weights, version in self._lookup.candidates(origin):
                 if self.name_of(weights) != name:
                     continue
-                adapter = self._adapter(name, Served(weights, origin, version), lease)
+                adapter = self._adapter(name, Served(weights, origin, version), lease, counted)
                 if adapter is not None:
                     return adapter
         raise UnknownIdError(
@@ -330,7 +333,7 @@ class AdapterStore:
             **{kind: self.files.counts[kind] for kind in COUNTED},
         }
 
-    def _adapter(self, name: str, served: Served, lease: float) -> Adapter | None:
+    def _adapter(self, name: str, served: Served, lease: float, counted: bool) -> Adapter | None:
         """Its files and what is known of them; None where the name became void meanwhile."""
         weights, origin, version = served
 
@@ -338,7 +341,7 @@ class AdapterStore:
             given = torch.from_numpy(np.ascontiguousarray(weights))
             return materialise(self.experts, given, self.settings.rank, self.settings.dtype)
 
-        found = self.files.get(name, made, lease, lambda: self._issued.has(name, origin))
+        found = self.files.get(name, made, lease, partial(self._issued.has, name, origin), counted)
         if found is None:
             return None
         path, state = found

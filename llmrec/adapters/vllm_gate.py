@@ -4,7 +4,7 @@ An ASGI middleware. A request carries ``Authorization: Bearer <token>`` of
 :class:`~llmrec.adapters.access.Tokens`. The model ``own`` (or none) becomes the adapter that the
 store has for the token's user now: made if need be, on disk and leased while the request runs. The
 base model stays what it is. Every other model, every other route, and websockets are refused. The
-operator's token passes everywhere.
+operator's token passes everywhere, and reads at ``/adapters/stats`` what this process has served.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ OWN = "own"
 _OPEN = ("/health", "/ping")
 _ASKING = ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize")
 _MODELS = "/v1/models"
+_STATS = "/adapters/stats"
 _LARGEST_BODY = 8 << 20
 
 Message = MutableMapping[str, Any]
@@ -108,8 +109,17 @@ class OwnAdapterOnly:
         if method == "POST" and path in _ASKING:
             return await self._with_adapter(scope, receive, holder)
         if holder.user is None:
-            return scope, receive
+            return await self._stats() if (method, path) == ("GET", _STATS) else (scope, receive)
         raise Refusal(403, f"{method} {path} is for the operator.")
+
+    async def _stats(self) -> dict[str, Any]:
+        """What :func:`~llmrec.adapters.diagnostics.diagnose` says of this process's store."""
+        from llmrec.adapters.diagnostics import diagnose
+
+        try:
+            return await asyncio.to_thread(lambda: diagnose(opened_store(self._folder)))
+        except LlmrecError as error:
+            raise Refusal(500, str(error)) from None
 
     async def _with_adapter(
         self, scope: MutableMapping[str, Any], receive: Receive, holder: Holder

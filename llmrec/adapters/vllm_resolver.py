@@ -9,7 +9,7 @@ stands before the server. Names are hashes of contents and never change their me
 import asyncio
 import logging
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ class StoreResolver:
             return None
         try:
             store = await asyncio.to_thread(opened_store, self.folder)
-            adapter = await asyncio.to_thread(store.adapter_named, lora_name, lease=lease_seconds())
+            # the gate has counted this request
+            asked = partial(store.adapter_named, lora_name, lease=lease_seconds(), counted=False)
+            adapter = await asyncio.to_thread(asked)
         except LlmrecError as error:
             _log.warning("adapter %r is not served: %s", lora_name[:80], error)
             return None

@@ -159,6 +159,30 @@ def test_the_operator_may_do_everything(served):
     assert server.ask(body={"model": "own"}, token=token)[0] == 400
 
 
+def test_the_operator_reads_what_was_served(served, vllm):
+    opened, server = served
+    resolver = StoreResolver(opened.folder)
+
+    def ask(user):
+        assert server.ask(token=TOKENS.of_user(user))[0] == 200
+        name = server.reached[-1][1]["model"]
+        assert asyncio.run(resolver.resolve_lora("base", name))[0] == name
+
+    for user in ("ann", "ann", "nobody", "ann"):
+        ask(user)
+    stats = {"path": "/adapters/stats", "method": "GET"}
+    reached = len(server.reached)
+    status, told = server.ask(**stats, token=TOKENS.of_operator())
+    assert status == 200
+    assert (told["made"], told["found"], told["hit_rate"]) == (2, 2, 0.5)
+    assert (told["served_user"], told["served_prior"], told["fallbacks"]) == (3, 1, 1)
+    assert told["fallback_rate"] == 0.25
+    assert told["users"] == 2
+    for token, refused in ((TOKENS.of_user("ann"), 403), ("forged.token", 401), (None, 401)):
+        assert server.ask(**stats, token=token)[0] == refused
+    assert len(server.reached) == reached  # vLLM is not asked
+
+
 def test_an_adapter_that_changes_or_is_forgotten_while_it_is_served(served):
     opened, server = served
     token = TOKENS.of_user("ann")
