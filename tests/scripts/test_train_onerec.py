@@ -85,6 +85,32 @@ def test_two_processes_align_as_one_does(recipe, tmp_path):
         assert ours["kept"] == theirs["kept"]
         for name in ("reward", "ndcg@10"):
             assert theirs["figures"][name] == pytest.approx(ours["figures"][name], abs=0.02)
+    alone, shared = (learnt(told["iterations"][1]) for told in (one, two))
+    assert shared["pairs"] == alone["pairs"] == two["iterations"][1]["pairs"]["pairs"]
+    for name in ("preference_loss", "chosen", "rejected", "margin", "accuracy"):
+        assert shared[name] == pytest.approx(alone[name], rel=0.02, abs=0.02)
+
+
+def learnt(iteration):
+    """What an iteration's training tells of its pairs."""
+    (row,) = (row for row in iteration["log"] if "margin" in row)
+    return row
+
+
+@pytest.mark.slow
+def test_two_processes_train_experts_as_one_does(recipe, tmp_path):
+    told = []
+    changes = ["model.generator.experts=3", "model.generator.writer_layers=1"]
+    changes += ["model.alignment=null"]
+    for count, name in ((1, "one"), (2, "two")):
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+        done = run(launch, tmp_path, "--recipe", recipe, "--output", name, *changes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (row,) = (r for r in RunDirectory(tmp_path / name).log if "expert_load_max" in r)
+        told.append(row)
+    one, two = told
+    for name in ("loss", "expert_load_max", "expert_load_min"):
+        assert two[name] == pytest.approx(one[name], rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ class AlignedPolicy(nn.Module):
         """The loss times the codes of the batch, a scalar."""
         loss: Tensor = self.generator(batch.rows)
         if not len(batch.pairs):
+            self._add(torch.zeros_like(self.totals))
             return loss
         pairs = self.pair_log_probabilities(batch.pairs)
         config = self.config
@@ -199,5 +200,14 @@ class AlignedPolicy(nn.Module):
         with torch.no_grad():
             h = margins(pairs)
             sums = [losses, pairs.chosen, pairs.rejected, h, (h > 0).float()]
-            self.totals[0] += len(losses)
-            self.totals[1:] += torch.stack([each.detach().double().sum() for each in sums])
+            count = self.totals.new_tensor([float(len(losses))])
+            self._add(torch.cat([count, torch.stack([each.double().sum() for each in sums])]))
+
+    def _add(self, sums: Tensor) -> None:
+        """Add the sums of a step over all processes, so that each knows them whenever it is asked.
+
+        Every process must come here in every step, with pairs or without.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        self.totals += sums
