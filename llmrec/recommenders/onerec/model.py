@@ -107,13 +107,19 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
             about: What is worth knowing about it, as JSON values, such as its figures.
 
         Raises:
-            ConfigError: It knows another number of items, or judges shorter lists.
+            ConfigError: It was trained on other items, or judges shorter lists.
         """
         items, longest = reward.n_items, self.config.generator.session
         if items != len(self.vocabulary):
             raise ConfigError(
                 f"the reward model knows {items} items and this model {len(self.vocabulary)}; "
                 "train it on the same training part."
+            )
+        known, own = reward.config.vocabulary, self.vocabulary.fingerprint
+        if known is not None and known != own:
+            raise ConfigError(
+                f"the reward model was trained on other items (fingerprint {known[:12]}) than this "
+                f"model ({own[:12]}), though on as many; train it on the same training part."
             )
         if reward.config.session < longest:
             raise ConfigError(

@@ -1,14 +1,16 @@
 """Sessions chosen by a reward model: against a loop, saved with the model, refused in sentences."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from llmrec.data import leave_one_out
+from llmrec.data import Catalog, Dataset, Interactions, leave_one_out
 from llmrec.data.simulator import simulate
 from llmrec.errors import ConfigError, DataError
 from llmrec.recommenders.onerec import OneRec
-from llmrec.recommenders.onerec.alignment.config import RewardConfig
+from llmrec.recommenders.onerec.alignment.config import RewardConfig, RewardSettings
+from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
 from llmrec.recommenders.onerec.alignment.reward_forms import make_reward_model
 from llmrec.recommenders.onerec.alignment.rollouts import written_lists
 
@@ -99,6 +101,23 @@ def test_reward_models_that_do_not_fit(model):
         model.use_reward_model(make_reward(items=70))
     with pytest.raises(ConfigError, match="judges lists of 2 items at most"):
         model.use_reward_model(make_reward(session=2))
+
+
+def test_a_reward_model_knows_which_items_it_was_trained_on(model, tmp_path):
+    events, items = (
+        each.frame.with_columns(pl.col("item_id") + 1) for each in (DATA.interactions, DATA.catalog)
+    )
+    other = leave_one_out(Dataset("renamed", Interactions(events), Catalog(items)))
+    rules = {"towers": [{"name": "like", "column": "label"}], "most": 3, "dim": 8, "hidden": 8}
+    settings = RewardSettings(**rules, training={"epochs": 1, "batch_size": 64})
+    own, theirs = (train_reward_model(each, settings) for each in (SPLIT, other))
+    assert theirs.model.n_items == own.model.n_items == 80
+    own.save(tmp_path, {})
+    theirs.save(tmp_path / "other", {})
+    model.use_reward_model(own.model).use_reward_model(Judged.load(tmp_path, {}).model)
+    for judge in (theirs, Judged.load(tmp_path / "other", {})):
+        with pytest.raises(ConfigError, match=r"trained on other items .* though on as many"):
+            model.use_reward_model(judge.model)
 
 
 def test_a_reward_that_is_no_number_is_named(model):

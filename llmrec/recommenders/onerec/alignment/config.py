@@ -72,6 +72,9 @@ class RewardConfig(BaseModel):
         description="One per tower, in their order; below 0 where feedback speaks against a list. "
         "Their sum is above 0; none weighs all alike.",
     )
+    vocabulary: str | None = Field(
+        None, description="Fingerprint of the items it knows, set when it is trained."
+    )
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:

@@ -119,7 +119,8 @@ def train_reward_model(
             among those held out, there is no session, or the vectors are of other items.
     """
     train, training = split.train_histories(), settings.training
-    config = RewardConfig.model_validate(settings.architecture())
+    known = {"vocabulary": train.vocabulary.fingerprint}
+    config = RewardConfig.model_validate(settings.architecture() | known)
     contents = None
     if config.form == "items":
         if vectors is None:
