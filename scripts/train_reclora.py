@@ -3,15 +3,17 @@
     python scripts/train_reclora.py --base tiny:ml-1m-collm          # a CPU, the embedded model
     python scripts/train_reclora.py --recipe eval/recipes/ml-1m-collm-reclora.yaml
     accelerate launch scripts/train_reclora.py --base hf:NAME --dtype bfloat16 --lora-recipe qwen2
-    accelerate launch --config_file scripts/train_reclora_fsdp.yaml scripts/train_reclora.py ...
+    accelerate launch scripts/train_reclora.py --base hf:NAME --dtype bfloat16 --shard-base true
 
 Options change values of the recipe; further values follow as name=value (training.epochs=2
 model.subset=10000). ``--lora-recipe`` takes target layers, rank, alpha, experts, composition and
 gate scope from ``adapters/``, by the family of the base model. The CTR model is trained first, by
-all processes together; only the main process judges and writes.
+all processes together; only the main process writes, and only it judges, unless ``--shard-base``
+parts the base model among them: then every pass is one of all.
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ MODEL_OPTIONS = {
     "--gate-control": ("gate_control", "none, uniform, shuffled"),
     "--retrieval": ("retrieval", "recent, user_topk, target_topk"),
     "--subset": ("subset", "most rows for the language model's part"),
+    "--shard-base": ("shard_base", "true: each process holds a share of the frozen base model"),
     "--gradient-checkpointing": ("gradient_checkpointing", "true: less memory, more time"),
 }
 TRAINING = {
@@ -101,7 +104,7 @@ def main() -> None:
         split = task.split(load_dataset(task.dataset))
 
     # ---- training: the main process makes the run, the others lend it their gradients ----
-    from llmrec.runs.execute import checkpoints_of, train
+    from llmrec.runs.execute import checkpoints_of, keep, train
 
     if state.is_main_process:
         run = train(
@@ -114,6 +117,10 @@ def main() -> None:
         if task.candidates == "pairs":
             model.use_judged(split.labelled_cases("valid"))
         model.fit(split.train_histories(), split.cases("valid"))
+        if model.config.shard_base:  # the main process cannot judge alone
+            with tempfile.TemporaryDirectory() as folder:
+                unread = Path(folder) / "run"
+                keep(unread, recipe, model, task, split, seed=seed, part=arguments.part, seconds={})
     state.destroy_process_group()
 
 

@@ -1,7 +1,8 @@
 """What a trained module may want to know about epochs, and what it wants forgotten.
 
 All are optional: the loop asks whether the module has them. A module whose ``skips_parameters``
-is true leaves some of its parameters unused in some steps, which several processes must know.
+is true leaves some of its parameters unused in some steps, which several processes must know. One
+whose ``needs_all_processes`` is true is validated by all of them, who each make every pass.
 """
 
 from collections.abc import Mapping

@@ -256,11 +256,9 @@ class _Loop:
     def _stop_on_bad_loss(self, loss: float, rows: npt.NDArray[np.int64]) -> None:
         if self.best_weights:
             self.module.load_state_dict(self.best_weights, strict=False)
-        kept = (
-            f"the weights of epoch {self.progress.best_epoch} are kept"
-            if (self.best_weights)
-            else "no validated weights exist yet"
-        )
+        kept = "no validated weights exist yet"
+        if self.best_weights:
+            kept = f"the weights of epoch {self.progress.best_epoch} are kept"
         raise TrainingError(
             f"the loss is {loss} at step {self.progress.step} (epoch {self.progress.epoch}, batch "
             f"{self.progress.step_in_epoch}, first training row {rows[0]}); {kept}. "
@@ -270,7 +268,7 @@ class _Loop:
     def _run_validation(self, validate: Validate, started: float) -> None:
         self.model.eval()
         with self.average.in_place() if self.average is not None else nullcontext():
-            metrics = self._validate_on_main(validate)
+            metrics = self._validated(validate)
             candidate = lasting_state(self.module)
         if self.config.metric not in metrics:
             raise TrainingError(
@@ -288,9 +286,11 @@ class _Loop:
             self.progress.stale += 1
         self.bar.set_postfix({self.config.metric: f"{value:.4f}"})
 
-    def _validate_on_main(self, validate: Validate) -> dict[str, float]:
+    def _validated(self, validate: Validate) -> dict[str, float]:
+        """The main process's figures; others judge only where their help is needed."""
         found: list[Any] = [None]
-        if self.accelerator.is_main_process:
+        together = getattr(self.module, "needs_all_processes", False)
+        if self.accelerator.is_main_process or together:
             with torch.inference_mode():
                 found = [{name: float(value) for name, value in validate().items()}]
         if self.accelerator.num_processes > 1:

@@ -1,5 +1,6 @@
 """The training script of RecLoRA: its options, two processes, and wrong arguments."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,18 @@ def test_one_process_and_two_train_one_model(folder):
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-2, atol=2e-3, err_msg=name)
+    done = run(TWO, folder, *places, "--output", "parted", "--shard-base", "true", *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, values in experts(folder / "parted").items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-5, atol=1e-7, err_msg=name)
+    figures = [figures_of(folder / name) for name in ("two", "parted")]
+    assert figures[0].keys() == figures[1].keys() >= {"auc", "logloss"}
+    assert figures[1] == pytest.approx(figures[0], rel=1e-5)
+
+
+def figures_of(run):
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    return {name: value["mean"] for name, value in metrics.items()}
 
 
 @pytest.mark.parametrize(

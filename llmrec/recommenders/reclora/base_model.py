@@ -30,12 +30,13 @@ class BaseModel:
     seen: tuple[Origin, ...]
 
 
-def open_base(name: str, dtype: str) -> BaseModel:
+def open_base(name: str, dtype: str, device: str | None = None) -> BaseModel:
     """Load a base model.
 
     Args:
         name: ``tiny:DATASET[@HASH]``, ``hf:NAME`` or a folder.
         dtype: Number format of its weights.
+        device: Where to; None takes a GPU if there is one.
 
     Raises:
         ConfigError: The name has no such form; a model elsewhere cannot be given experts.
@@ -47,5 +48,5 @@ def open_base(name: str, dtype: str) -> BaseModel:
             f"base is {name!r}, but experts are trained inside a model in this process; give "
             "tiny:DATASET, hf:NAME or a folder."
         )
-    network, tokens = load_model(place, None, dtype)
+    network, tokens = load_model(place, device, dtype)
     return BaseModel(network, tokens, place, BaseModelId.of(network, place), seen_by(name))

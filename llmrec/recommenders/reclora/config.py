@@ -177,6 +177,11 @@ class RecLoRAConfig(BaseModel):
         description="Activations of the base model are computed again in the backward pass: less "
         "memory, more time, the same result.",
     )
+    shard_base: bool = Field(
+        False,
+        description="Where several processes train: each holds a share of the frozen base model, "
+        "for models too big for one device. All must then score together, too.",
+    )
     validate_pairs: int | None = Field(
         None, ge=1, description="Judged pairs that validation draws; none takes all."
     )

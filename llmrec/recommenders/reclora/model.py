@@ -32,6 +32,7 @@ from llmrec.recommenders.reclora.asked import Prompt, written_out
 from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
 from llmrec.recommenders.reclora.ctr_part import new_ctr, require_described, require_fitted_on
+from llmrec.recommenders.reclora.parting import part_base
 from llmrec.recommenders.reclora.questions import Questions, item_names, similarity
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.recommenders.reclora.rows import JudgedRows, is_judged, late_rows
@@ -217,7 +218,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
                 "which to part them; set it to 1."
             )
         names = item_names(config, train.vocabulary, self.titles)
-        base = open_base(config.base, config.base_dtype)
+        base = open_base(config.base, config.base_dtype, "cpu" if config.shard_base else None)
         until, early = early_part(train, config.ctr_share)
         action = "like" if is_judged(train) else "choose"
         vectors = similarity(config, early, self._catalog)
@@ -226,6 +227,8 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         rows = self._rows(train, ctr)
         inputs = gate_inputs_of(config, ctr, rows)
         ranker = make_ranker(config, base, questions, ctr, inputs)
+        if config.shard_base:
+            part_base(ranker.lora)
         validate = validation_of(ranker, self._judged, valid)
         self._seen = tuple(dict.fromkeys([*self._seen, *ctr.seen, *base.seen]))
         self._ranker = ranker

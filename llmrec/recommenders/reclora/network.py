@@ -16,6 +16,7 @@ from llmrec.adapters.config import temperature_at
 from llmrec.adapters.gated_lora import GatedLora
 from llmrec.adapters.gates import gate_diagnostics
 from llmrec.adapters.proximal import Proximal
+from llmrec.recommenders.reclora.parting import is_parted, leave_frozen_alone, most_of_all
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class AnswerLoss(nn.Module):
         passes: Forward passes of the whole training, for the fall of the gates' temperature; 0
             keeps it where it ends.
         pull: Holds the weights near earlier ones; its penalty counts once per prompt.
+
+    Attributes:
+        needs_all_processes: The base model is parted, so that all must make equally many passes.
     """
 
     def __init__(
@@ -81,6 +85,9 @@ class AnswerLoss(nn.Module):
         self.passed: Tensor
         self.register_buffer("passed", torch.zeros((), dtype=torch.int64))
         self._load: Mapping[str, float] = {}
+        self.needs_all_processes = is_parted(lora)
+        if self.needs_all_processes:
+            leave_frozen_alone(self)
         trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
         self.kept = trained | {"passed"}
         self.register_state_dict_post_hook(_drop_frozen)  # type: ignore[no-untyped-call]
@@ -94,6 +101,8 @@ class AnswerLoss(nn.Module):
             self.passed += 1
         total = torch.zeros((), device=self.passed.device)
         gates = [self._weights(bucket.gates, temperature) for bucket in batch.buckets]
+        if self.needs_all_processes:
+            total = total + self._further_passes(batch, gates)
         for bucket, weights in zip(batch.buckets, gates, strict=True):
             odds = answer_odds(self.lora, bucket.ids, bucket.there, weights, self.answers)
             total = total + nn.functional.binary_cross_entropy_with_logits(
@@ -103,6 +112,14 @@ class AnswerLoss(nn.Module):
         total = total + self.lora.balance(everybody) * batch.n_targets
         self._load = self._load or gate_diagnostics(everybody.detach())
         return total if self._pull is None else total + self._pull.penalty() * batch.n_targets
+
+    def _further_passes(self, batch: PromptBatch, gates: Sequence[Tensor]) -> Tensor:
+        """0, from as many passes of a prompt as others have more buckets than this process."""
+        first, total = batch.buckets[0], torch.zeros((), device=self.passed.device)
+        for _ in range(most_of_all(len(gates), total.device) - len(gates)):
+            ids, there = first.ids[:1], first.there[:1]
+            total = total + answer_odds(self.lora, ids, there, gates[0][:1], self.answers).sum() * 0
+        return total
 
     def _weights(self, gates: Tensor, temperature: float) -> Tensor:
         """``[b, gates, K]`` of a bucket; ``[1, gates, K]`` where nothing is to be learnt."""

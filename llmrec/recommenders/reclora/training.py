@@ -27,6 +27,8 @@ from llmrec.training.config import TrainingConfig
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer, Validate
 
+_ABOUT_MEMORY = ("gradient_checkpointing", "shard_base")  # may change when a training is resumed
+
 
 @dataclass(frozen=True)
 class Checkpointing:
@@ -101,7 +103,7 @@ def train_ranker(
     config, training = ranker.config, ranker.config.training
     pairs, source = _learnt(ranker, rows)
     loss = AnswerLoss(ranker.lora, ranker.answers, _passes(training, len(rows)))
-    settings = config.model_dump(mode="json", exclude={"training", "gradient_checkpointing"})
+    settings = config.model_dump(mode="json", exclude={"training", *_ABOUT_MEMORY})
     folder = checkpointing.of("experts")
     trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
     log = trainer.fit(loss, source, validate)
