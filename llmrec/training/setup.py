@@ -31,8 +31,15 @@ def make_accelerator(config: TrainingConfig, skips_parameters: bool = False) -> 
             have to look for them.
 
     Raises:
-        ConfigError: The precision is fp16 and there is no GPU.
+        ConfigError: The precision is fp16 and there is no GPU, or the launch is to part the module
+            by FSDP or DeepSpeed, which this loop cannot validate and save.
     """
+    for kind in ("FSDP", "DEEPSPEED"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{kind}"):
+            raise ConfigError(
+                f"accelerate was told to use {kind}, which the training loop does not support; "
+                "launch plain processes (for RecLoRA, shard_base parts the base model)."
+            )
     processes()
     precision = _PRECISION[config.precision]
     # accelerate fixes one precision per process; another training may want another.

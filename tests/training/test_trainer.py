@@ -239,3 +239,10 @@ def test_average_is_validated_and_kept():
 
     fit(validated, validate=validate, epochs=1, batch_size=21, learning_rate=0.1, average=0.5)
     assert same_bits(validated.weights(), seen[0])
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_a_launch_that_would_part_the_module_is_refused(monkeypatch, kind):
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    with pytest.raises(ConfigError, match=f"told to use {kind}, which the training loop does not"):
+        fit(ToyModel())
