@@ -65,6 +65,27 @@ class Clusters:
             connection.executemany("INSERT INTO centroids VALUES (?, ?)", rows)
             self._assign_all(connection, self.read(connection))
 
+    def without_users(self, connection: sqlite3.Connection, mean: Array | None) -> list[int]:
+        """Let centroids that stand for nobody be the mean over those who are left, if any are.
+
+        Args:
+            connection: In a transaction.
+            mean: ``[gates, blocks]``; None, where nobody is left, ends all clusters.
+
+        Returns:
+            Numbers of the centroids that changed or went.
+        """
+        query = "SELECT id FROM centroids"
+        if mean is not None:  # a NULL among the others would make NOT IN true of nothing
+            query += " WHERE id NOT IN (SELECT centroid FROM gates WHERE centroid IS NOT NULL)"
+        numbers = [row[0] for row in connection.execute(query).fetchall()]
+        if mean is None:
+            connection.execute("DELETE FROM centroids")
+        else:
+            rows = [(self._form.encode(mean), number) for number in numbers]
+            connection.executemany("UPDATE centroids SET gate = ? WHERE id = ?", rows)
+        return numbers
+
     def nearest(self, gates: Array, centroids: Array) -> list[int | None]:
         """Number of the nearest centroid of every gate; None where there are no centroids."""
         if not len(centroids):

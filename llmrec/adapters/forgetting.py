@@ -1,6 +1,7 @@
 """Forgetting a user in a store: weights, events, names, files, and means with the user in them."""
 
 from llmrec.adapters.adapter_files import AdapterFiles
+from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
 from llmrec.adapters.gate_table import GateTable
 from llmrec.adapters.issued import PERSONAL, IssuedNames, Origin
@@ -15,6 +16,7 @@ def forget(
     gates: GateTable,
     priors: Priors,
     events: KeptEvents,
+    clusters: Clusters,
     issued: IssuedNames,
     files: AdapterFiles,
     user: UserId,
@@ -22,7 +24,8 @@ def forget(
     """See :meth:`llmrec.adapters.store.AdapterStore.forget`; the parts are the store's.
 
     A fixed mean over few is not far from each of them, and over one it is that one. So means with
-    the user in them are fixed anew, and names and adapters of the old ones go.
+    the user in them are fixed anew, and names and adapters of the old ones go. A centroid that
+    stood for the user alone becomes the mean over those who are left.
     """
     key = user_key(user)
     with database.making():
@@ -35,6 +38,8 @@ def forget(
             if had_gate:
                 priors.fix_again(connection, means)
                 origins += [Origin("group" if name else "prior", name) for name in means]
+                empty = clusters.without_users(connection, priors.present_mean(connection))
+                origins += [Origin("centroid", str(number)) for number in empty]
             void = issued.void(connection, origins)
         in_use = files.in_use(void)
         files.remove(void)

@@ -97,7 +97,11 @@ class Priors:
     def mean(self) -> Array | None:
         """Mean over all users with gates now, or None where there is nobody."""
         with self._database.connection() as connection:
-            found = self._mean(connection)
+            return self.present_mean(connection)
+
+    def present_mean(self, connection: sqlite3.Connection) -> Array | None:
+        """As :meth:`mean`, inside a transaction."""
+        found = self._mean(connection)
         return None if found is None else found[1].astype(np.float32)
 
     def fix(self) -> None:

@@ -306,13 +306,13 @@ class AdapterStore:
         """Remove a user's weights, events and adapters, then rewrite the file.
 
         The means that serve strangers are fixed anew without the user: everybody's, and the one of
-        the user's group. Their adapters go, too.
+        the user's group. So is a centroid of the user alone. Their adapters go, too.
 
         What it cannot remove: the little that the user's events changed in the trained experts,
-        gates and CTR model and in centroids, until these are made anew; and what an engine has
-        loaded (see :attr:`Forgotten.in_use`).
+        gates and CTR model and in centroids of several, until these are made anew; and what an
+        engine has loaded (see :attr:`Forgotten.in_use`).
         """
-        parts = self.gates, self.priors, self.events, self._issued, self.files
+        parts = self.gates, self.priors, self.events, self._clusters, self._issued, self.files
         return forget(self._database, *parts, user)
 
     def stats(self) -> Mapping[str, int]:

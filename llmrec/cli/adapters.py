@@ -193,8 +193,8 @@ def forget(
     if found.in_use:
         print(f"tell the engine to unload: {', '.join(found.in_use)}")
     print(
-        "not removable: what these events changed in trained weights and centroids, until they "
-        "are made anew"
+        "not removable: what these events changed in trained weights and in centroids of several "
+        "users, until they are made anew"
     )
 
 

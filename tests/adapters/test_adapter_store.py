@@ -299,6 +299,37 @@ def test_means_are_fixed_anew_without_somebody_forgotten(tmp_path):
     assert opened.adapter("o").name == names["o"]
 
 
+def test_a_cluster_of_one_is_forgotten_with_that_one(tmp_path):
+    opened = store(tmp_path, gate_dtype="float32")
+    corners = np.eye(4, dtype=np.float32)[[0, 1, 1]][:, None].repeat(4, 1)
+    opened.put(["alone", "b", "c"], corners)
+    opened.quantise(2)
+    alone, together = opened.adapter("alone", lease=600), opened.adapter("b")
+    assert (alone.found, together.found) == ("centroid", "centroid")
+    assert opened.forget("c").removed == ()
+    assert opened.adapter("b").name == together.name
+    done = opened.forget("alone")
+    assert (done.removed, done.in_use) == ((alone.name,), (alone.name,))
+    assert corners[0].tobytes() not in everything(opened.folder)
+    assert opened.adapter("b").name == together.name
+    opened.put(["new"], corners[:1])  # joins what is nearest now
+    np.testing.assert_array_equal(opened.weights("new").weights, corners[1])
+    opened.forget("b")
+    opened.forget("new")
+    opened.put(["later"], corners[:1])
+    assert opened.weights("later").origin.found == "user"  # clusters ended with the last user
+
+
+def test_no_centroid_keeps_the_mean_of_somebody_forgotten(tmp_path):
+    opened = store(tmp_path, gate_dtype="float32")
+    corners = np.eye(4, dtype=np.float32)[:3][:, None].repeat(4, 1)
+    opened.put(["a", "b", "c"], corners)
+    opened.quantise(3)
+    opened.forget("c")
+    opened.forget("b")  # before that, c's centroid became the mean over a and b
+    assert {each.tobytes() for each in opened._clusters.all()} == {corners[0].tobytes()}
+
+
 def test_forgetting_somebody_without_a_gate_leaves_means(tmp_path):
     opened = store(tmp_path)
     opened.put(["a", "b"], draw(2))
