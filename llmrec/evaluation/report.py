@@ -224,6 +224,9 @@ def _provenance(run: ReportRun) -> tuple[tuple[str, str], ...]:
         ("split", protocol.split.hash),
         ("protocol", protocol.hash),
     ]
+    sessions = run.config.get("sessions")
+    if isinstance(sessions, dict) and "told" in sessions:
+        lines.append(("sessions", sessions["told"]))
     lines += [(name, f"{spent:.2f} seconds") for name, spent in found.seconds.items()]
     lines += [("note", note) for note in found.notes]
     return tuple((plain(name, 40), plain(value, 200)) for name, value in lines)

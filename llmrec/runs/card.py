@@ -43,6 +43,7 @@ def render_card(
         dataset=info["dataset"],
         split=info["split"],
         seen=info.get("seen", []),
+        sessions=info.get("sessions", {}).get("told"),
         protocol=_short_values(protocol),
         tables=[(_title(result), _rows(result)) for result in evaluations],
         load_from=load_from,

@@ -246,6 +246,7 @@ def _describe(
 ) -> dict[str, Any]:
     """The content of ``run.yaml``; nothing in it is about a user."""
     data = split.dataset
+    about = {"sessions": model.details["sessions"]} if "sessions" in model.details else {}
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -262,6 +263,7 @@ def _describe(
         },
         "split": {"name": split.name, "hash": split.hash, "n_too_short": split.n_too_short},
         "seen": [vars(origin) for origin in model.seen],
+        **about,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "versions": versions(),
         "hardware": hardware(),

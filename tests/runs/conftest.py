@@ -50,6 +50,19 @@ def trained(tmp_path_factory, popularity_recipe, sasrec_recipe):
     return folder
 
 
+@pytest.fixture(scope="session")
+def sessions_run(tiny_task, tmp_path_factory):
+    """A judged run of a model that writes sessions; tests only read it."""
+    generator = {"form": "encoder_decoder", "dim": 16, "session": 3}
+    model = {
+        "name": "onerec", "tokenizer": {"codes": 8}, "generator": generator,
+        "text_encoder": "tfidf:16", "sessions": {"group": "gap", "gap_seconds": 600},
+    }  # fmt: skip
+    training = {"epochs": 1, "batch_size": 64}
+    values = {"name": "lists", "task": str(tiny_task), "model": model, "training": training}
+    return train(parse_recipe(values), tmp_path_factory.mktemp("sessions") / "run")
+
+
 @pytest.fixture
 def runs(trained, tmp_path):
     """A copy of the two runs that a test may change."""

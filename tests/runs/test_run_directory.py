@@ -8,6 +8,7 @@ import yaml
 import llmrec
 from llmrec.errors import ArtifactError
 from llmrec.runs.directory import ABOUT_USERS, RunDirectory, changed_run
+from llmrec.runs.reporting import report_runs
 
 
 def test_a_run_says_what_it_is(trained):
@@ -154,6 +155,20 @@ def test_the_card_tells_data_protocol_metrics_and_what_was_seen(trained):
         "llmrec.load",
     ):
         assert expected in card
+
+
+def test_a_run_says_that_its_sessions_are_no_logged_ones(sessions_run, trained, tmp_path):
+    told = "pseudo-sessions, events without a pause longer than 600 seconds"
+    about = sessions_run.info["sessions"]
+    assert about["pseudo"] is True
+    assert about["rule"]["gap_seconds"] == 600
+    assert about == sessions_run.model().details["sessions"]
+    assert f"| sessions | {told}" in (sessions_run.path / "README.md").read_text()
+    page = report_runs([sessions_run.path], tmp_path / "page.html")
+    assert told in page.read_text()
+    plain = RunDirectory(trained / "sasrec")
+    assert "sessions" not in plain.info
+    assert "| sessions |" not in (plain.path / "README.md").read_text()
 
 
 def test_a_hostile_description_stays_text(trained):

@@ -7,8 +7,6 @@ import llmrec
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError, ConfigError, UnknownIdError
 from llmrec.runs.directory import RunDirectory
-from llmrec.runs.execute import train
-from llmrec.runs.recipe import parse_recipe
 from llmrec.runs.serving import rank_from, recommend_from, typed_ids
 
 
@@ -42,18 +40,6 @@ def test_candidates_are_what_is_chosen_from(run):
         recommend_from(run, ["7"], [], candidates="10005")
     with pytest.raises(UnknownIdError, match="unknown item id 77"):
         recommend_from(run, ["7"], [], candidates="10005,77")
-
-
-@pytest.fixture(scope="module")
-def sessions_run(tiny_task, tmp_path_factory):
-    generator = {"form": "item_decoder", "dim": 16, "session": 3}
-    model = {
-        "name": "onerec", "tokenizer": {"codes": 8}, "generator": generator,
-        "text_encoder": "tfidf:16",
-    }  # fmt: skip
-    training = {"epochs": 1, "batch_size": 64}
-    values = {"name": "lists", "task": str(tiny_task), "model": model, "training": training}
-    return train(parse_recipe(values), tmp_path_factory.mktemp("sessions") / "run", part="none")
 
 
 def test_a_session_is_what_the_model_writes(sessions_run):

@@ -26,7 +26,7 @@ from llmrec.recommenders.onerec.generative import GenerativeRecommender, default
 from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
-from llmrec.recommenders.onerec.generator.sessions import session_spans
+from llmrec.recommenders.onerec.generator.sessions import SessionRule, session_spans, told_sessions
 from llmrec.recommenders.onerec.growing import require_codes_only
 from llmrec.recommenders.onerec.serving import (
     Judge,
@@ -206,6 +206,9 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         trie = ids.trie.to(default_device())
         self._generator, self._trie = generator, trie
         self._popularity = ids.popularity
+        if config.generator.session > 1:
+            spans = config.generator.form == "encoder_decoder"
+            self.details["sessions"] = told_sessions(config.sessions if spans else SessionRule())
         validate = None
         if valid is not None:
             metrics, filtered = [config.training.metric], config.validation_filters_seen

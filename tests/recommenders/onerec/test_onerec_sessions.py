@@ -104,6 +104,21 @@ def test_what_leaves_too_little_is_said(model):
         model.recommend_session(USERS, best_of=2)
 
 
+def test_it_says_that_it_learnt_from_pseudo_sessions(model):
+    about = model.details["sessions"]
+    assert about["pseudo"] is True
+    assert about["rule"]["group"] == "next"
+    assert "pseudo-sessions, the events that follow one another" in about["told"]
+
+
+def test_models_of_single_items_say_nothing_of_sessions():
+    single = OneRec(
+        tokenizer={"codes": 8}, generator={"dim": 16, "session": 1}, training={"epochs": 1},
+        **SHARED,
+    )  # fmt: skip
+    assert "sessions" not in single.use_catalog(DATA.catalog).fit(TRAIN).details
+
+
 def test_items_that_share_an_id_count_once():
     model = OneRec(
         tokenizer={"codes": 4, "levels": 2, "collisions": "allow"},

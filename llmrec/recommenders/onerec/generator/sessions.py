@@ -5,7 +5,7 @@ without a long pause between them stand in, and where not even those are known, 
 What a rule yields is a pseudo-session unless the data's own sessions were given.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,20 @@ class SessionRule(BaseModel):
     min_rating: float | None = Field(
         None, description="Sessions with a lower mean rating are not learnt."
     )
+
+
+def told_sessions(rule: SessionRule) -> dict[str, Any]:
+    """What a model that writes sessions says of those it learnt from, as JSON values.
+
+    Returns:
+        ``rule``, ``pseudo`` (they stand in for what requests returned, which nobody has logged),
+        and ``told``, a sentence of it for people.
+    """
+    how = "the events that follow one another"
+    if rule.group == "gap":
+        how = f"events without a pause longer than {rule.gap_seconds} seconds"
+    told = f"pseudo-sessions, {how}; what single requests returned is not known"
+    return {"rule": rule.model_dump(mode="json"), "pseudo": True, "told": told}
 
 
 class SessionSpans(NamedTuple):

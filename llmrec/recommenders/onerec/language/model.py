@@ -25,6 +25,7 @@ from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.onerec.beam import BeamLists
 from llmrec.recommenders.onerec.cold_items import Int32Array
 from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
+from llmrec.recommenders.onerec.generator.sessions import SessionRule, told_sessions
 from llmrec.recommenders.onerec.language.config import OneRecLMConfig
 from llmrec.recommenders.onerec.language.network import LanguageNetwork
 from llmrec.recommenders.onerec.language.search import LanguageSearch
@@ -87,6 +88,7 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         self._parts = parts = _Parts(model, tokens, ids.codes, ids.sizes, ids.popularity, first)
         parts.require_room(config.history)
         parts.make_search(config.history)
+        self.details["sessions"] = told_sessions(SessionRule())
         rows = parts.prompts.sequences(train, config.history)
         if config.titles and self._catalog is not None:
             rows = rows + parts.prompts.titles(self._catalog.titles.fill_null("").to_list())
