@@ -182,15 +182,16 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             options: Of :meth:`AdapterStore.create`.
 
         Raises:
-            ConfigError: Gates read the item in question, so that nobody has one adapter; or both
-                ``shrink`` and the store's ``prior_events`` draw people with few events to a mean.
+            ArtifactError: As for :meth:`gate_inputs`.
+            ConfigError: Both ``shrink`` and ``prior_events`` draw people with few events to a mean.
         """
         if self.config.shrink and options.get("prior_events"):
             raise ConfigError(
-                f"shrink={self.config.shrink:g} draws gates of people with few events to the mean "
-                f"already, and prior_events={options['prior_events']} would do it again; leave "
-                "one of them at 0."
+                f"shrink={self.config.shrink:g} and prior_events={options['prior_events']} both "
+                "draw gates of people with few events to a mean; leave one of them at 0."
             )
+        if self.known_histories is not None:
+            self.gate_inputs(self.known_histories.block(0, 1))  # refused before there is a folder
         store = AdapterStore.create(folder, self.experts(), self.bundle, **options)
         if self.known_histories is not None:
             for _, block in self._blocks(self.known_histories):

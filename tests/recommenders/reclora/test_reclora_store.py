@@ -9,7 +9,7 @@ from reclora_worlds import fitted_on, liking_world, make_model
 from llmrec.adapters.refresh import refresh
 from llmrec.adapters.store import AdapterStore
 from llmrec.cli import main
-from llmrec.errors import ConfigError
+from llmrec.errors import ArtifactError, ConfigError
 from llmrec.recommenders.popularity import Popularity
 
 SPLIT = liking_world()
@@ -66,9 +66,16 @@ def test_a_store_of_a_model_without_experts(tmp_path, capsys):
     assert "which has no experts; name a RecLoRA run" in capsys.readouterr().err
 
 
+def test_a_model_whose_gates_read_no_user_leaves_no_folder(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(model.ranker, "inputs", None)
+    with pytest.raises(ArtifactError, match="gates of this model do not read users alone"):
+        model.make_store(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
 def test_gates_are_not_drawn_to_a_mean_twice(model, tmp_path, monkeypatch):
     shrinking = model.config.model_copy(update={"shrink": 3.0})
     monkeypatch.setattr(model, "config", shrinking)
-    with pytest.raises(ConfigError, match=r"shrink=3 .* prior_events=10 would do it again"):
+    with pytest.raises(ConfigError, match=r"shrink=3 and prior_events=10 both draw"):
         model.make_store(tmp_path / "store", prior_events=10)
     assert not (tmp_path / "store").exists()
