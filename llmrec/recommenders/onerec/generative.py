@@ -26,6 +26,7 @@ from llmrec.recommenders.onerec import growing
 from llmrec.recommenders.onerec.beam import BeamLists, top_items
 from llmrec.recommenders.onerec.cold_items import Int32Array, lift, lift_catalog, stand_ins
 from llmrec.recommenders.onerec.config import GenerativeConfig
+from llmrec.recommenders.onerec.finding import found_scores
 from llmrec.recommenders.onerec.sources import semantic_ids_of, vectors_of, vectors_of_items
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
@@ -281,7 +282,7 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         return scores
 
     def _score_catalog(self, histories: Histories) -> FloatArray:
-        scores = self._found_scores(histories)
+        scores = found_scores(self._search, self.trie, histories, self.config.beam)
         if self._standing is not None:
             lift_catalog(scores, self._standing)
         return scores
@@ -310,16 +311,6 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
             column = codes[part][user, place] - 1
             scores[user, column] = np.maximum(scores[user, column], values[part][user, place])
             codes[part], values[part] = best_items(scores, codes.shape[1])
-
-    def _found_scores(self, histories: Histories) -> FloatArray:
-        """``[n, items]`` scores of what the beam finds; -inf for everything else."""
-        scores = np.full((len(histories), len(self.vocabulary)), -np.inf, dtype=np.float32)
-        width = self.config.beam
-        for rows, lists in self._search(histories, self.trie, width):
-            codes, values = top_items(lists, self.trie, min(width, len(self.vocabulary)))
-            user, place = np.nonzero(codes)
-            scores[rows][user, codes[user, place] - 1] = values[user, place]
-        return scores
 
 
 def default_device() -> torch.device:
