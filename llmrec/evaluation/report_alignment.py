@@ -20,6 +20,7 @@ from llmrec.evaluation.report_tables import ModelName, models_of
 from llmrec.evaluation.report_told import objects, texts
 
 _SHOWN = 4  # users of each model
+_TOWER_FIGURES = ("auc", "above_random", "ece", "base_rate")
 _Read = Callable[[Sequence[Mapping[str, Any]]], Iterator[Value]]
 
 # figure, title, what is drawn
@@ -131,7 +132,7 @@ def _model(model: ModelName, told: Mapping[str, Any]) -> AlignedModel:
     reward = told.get("reward")
     figures = reward.get("figures", {}) if isinstance(reward, dict) else {}
     towers = tuple(
-        (plain(name, 40), *(_number(one.get(key)) for key in ("auc", "ece", "base_rate")))
+        (plain(name, 40), *(_number(one.get(key)) for key in _TOWER_FIGURES))
         for name, one in figures.items()
     )
     examples = tuple(

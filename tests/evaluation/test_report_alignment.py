@@ -29,7 +29,11 @@ def alignment(**changes):
     return {
         "schema": 1,
         "metric": "ndcg@10",
-        "reward": {"figures": {"like": {"auc": 0.7189, "ece": 0.0238, "base_rate": 0.288}}},
+        "reward": {
+            "figures": {
+                "like": {"auc": 0.7189, "above_random": 0.8125, "ece": 0.0238, "base_rate": 0.288}
+            }
+        },
         "iterations": [iteration(0, 1.0, 7.5), iteration(1, 1.5, 9.4), iteration(2, 1.9, 11.0)],
         "examples": [{"user": "1", "newest": ["Paper", "Nib"], "lists": lists}],
         **changes,
@@ -66,7 +70,7 @@ def test_curves_pairs_towers_and_sessions_are_shown(tmp_path):
     assert "<h3>Diversity of sessions</h3>" not in found  # no iteration has it
     assert found.count("<svg") >= 4
     assert "iteration 1: 1,234 pairs, 11 dropped because their rewards are alike" in found
-    assert "<td>0.719</td><td>0.024</td><td>0.288</td>" in found
+    assert "<td>0.719</td><td>0.812</td><td>0.024</td><td>0.288</td>" in found
     assert "before alignment, reward 1.250" in found
     assert found.index("Blue ink") < found.index("Green ink")
 

@@ -10,7 +10,7 @@ from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
 from llmrec.errors import DataError
 from llmrec.recommenders.onerec.alignment import feedback, judging
-from llmrec.recommenders.onerec.alignment.config import RewardSettings, TowerRule
+from llmrec.recommenders.onerec.alignment.config import RewardConfig, RewardSettings, TowerRule
 from llmrec.recommenders.onerec.alignment.feedback import (
     FeedbackRows,
     event_values,
@@ -19,6 +19,7 @@ from llmrec.recommenders.onerec.alignment.feedback import (
     users_of,
 )
 from llmrec.recommenders.onerec.alignment.judging import train_reward_model
+from llmrec.recommenders.onerec.alignment.tower_figures import tower_figures
 from llmrec.recommenders.onerec.generator.lists import joined, list_log_probabilities
 from llmrec.recommenders.onerec.generator.sessions import SessionRule, session_spans
 from llmrec.training.config import TrainingConfig
@@ -84,7 +85,33 @@ def test_a_reward_model_knows_what_is_liked():
     assert judged.figures["stay"]["auc"] > 0.55
     assert 0 < judged.figures["like"]["base_rate"] < 1
     assert judged.figures["like"]["ece"] < 0.2
+    for figures in judged.figures.values():
+        assert 0.5 < figures["above_random"] < 1
     assert not judged.model.training
+
+
+class LikesLargeCodes(torch.nn.Module):
+    """A judge of single items: the larger the code, the better."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = RewardConfig(towers=("only",), dim=2)
+        self.base_rates = torch.ones(1)
+
+    def logits(self, history, session):
+        return session.float() / len(TRAIN.vocabulary)
+
+
+@pytest.mark.parametrize(("codes", "expected"), [("largest", 1.0), ("smallest", 0.0)])
+def test_how_often_logged_items_are_above_random_ones(codes, expected):
+    spans = single_items(SPANS)
+    liked = TRAIN.items[spans.start] > np.median(TRAIN.items)
+    labels = (liked if codes == "largest" else ~liked).astype(np.float32)[:, None]
+    (figures,) = tower_figures(LikesLargeCodes(), FeedbackRows(TRAIN, spans, labels, 4)).values()
+    mine = TRAIN.items[spans.start][labels[:, 0] > 0]
+    below = np.mean([(mine > other).mean() for other in range(1, len(TRAIN.vocabulary) + 1)])
+    assert figures["above_random"] == pytest.approx(below, abs=0.03)
+    assert figures["auc"] == expected
 
 
 @pytest.mark.parametrize(

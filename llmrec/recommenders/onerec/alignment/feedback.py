@@ -101,6 +101,9 @@ class FeedbackRows:
         spans: The sessions.
         labels: ``[sessions, towers]``, or of items ``[sessions, longest, towers]``.
         history: Newest items of the history that are read.
+
+    Attributes:
+        n_items: Items of the vocabulary, whose codes begin at 1.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class FeedbackRows:
         history: int,
     ) -> None:
         self._items, self._spans, self._labels = histories.items, spans, labels
+        self.n_items = len(histories.vocabulary)
         self._first = np.maximum(spans.first, spans.start - history)
 
     def __len__(self) -> int:

@@ -17,7 +17,6 @@ from torch.nn import functional
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Split
 from llmrec.errors import ArtifactError, ConfigError, DataError
-from llmrec.evaluation.metrics.pairs import auc, ece
 from llmrec.recommenders.onerec.alignment.config import RewardConfig, RewardSettings
 from llmrec.recommenders.onerec.alignment.feedback import (
     FeedbackRows,
@@ -31,6 +30,7 @@ from llmrec.recommenders.onerec.alignment.reward_forms import (
     loaded_reward_model,
     make_reward_model,
 )
+from llmrec.recommenders.onerec.alignment.tower_figures import tower_figures
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.generator.sessions import SessionSpans, session_spans
 from llmrec.retrieval.vectors import TextVectors
@@ -39,7 +39,6 @@ from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Trainer
 
 _HELD_OUT = 5  # every fifth user
-_ROWS_AT_ONCE = 1024
 _WEIGHTS, _ABOUT = "reward.safetensors", "reward.json"
 
 
@@ -49,7 +48,8 @@ class Judged:
 
     Attributes:
         model: In evaluation mode, where the training left it.
-        figures: Per tower ``auc``, ``ece``, ``base_rate`` and ``n`` on held-out users.
+        figures: Per tower on held-out users, see
+            :func:`~llmrec.recommenders.onerec.alignment.tower_figures.tower_figures`.
         log: Rows of the training loop.
     """
 
@@ -157,36 +157,6 @@ def train_reward_model(
     )
     model.eval()
     return Judged(model, tower_figures(model, rest), log)
-
-
-@torch.inference_mode()
-def tower_figures(model: RewardModel, rows: FeedbackRows) -> dict[str, dict[str, float]]:
-    """AUC, calibration error, base rate and number of labels of every tower.
-
-    The AUC is that of labels above their mean, which for labels of 0 and 1 are those of 1.
-    """
-    model.eval()
-    rng = np.random.default_rng(0)
-    towers = len(model.config.towers)
-    found, known = [], []
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        batch = rows.batch(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))), rng)
-        known.append(batch.labels.view(-1, towers).numpy())
-        batch = batch.to(model.base_rates.device)
-        logits = model.logits(batch.history, batch.session)
-        found.append(logits.sigmoid().view(-1, towers).cpu().numpy())
-    probabilities, labels = np.concatenate(found), np.concatenate(known)
-    there = ~np.isnan(labels).any(1)
-    probabilities, labels = probabilities[there], labels[there]
-    return {
-        name: {
-            "auc": auc(labels[:, tower] > labels[:, tower].mean(), probabilities[:, tower]),
-            "ece": ece(labels[:, tower], probabilities[:, tower]),
-            "base_rate": float(labels[:, tower].mean()),
-            "n": float(len(labels)),
-        }
-        for tower, name in enumerate(model.config.towers)
-    }
 
 
 def _lessons(
