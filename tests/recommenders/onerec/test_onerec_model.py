@@ -50,8 +50,9 @@ def test_a_narrow_beam_finds_a_part_of_it_with_the_same_scores(model):
         found = model.score_catalog(histories)
     finally:
         model.config = wide
-    assert (np.isfinite(found).sum(1) == 6).all()
     there = np.isfinite(found)
+    assert ((there.sum(1) >= 6) & (there.sum(1) <= 12)).all()  # of one search, or of two
+    assert (there.sum(1) < np.isfinite(full).sum(1)).all()
     np.testing.assert_allclose(found[there], full[there], atol=2e-4)
 
 
