@@ -20,7 +20,8 @@ def create(
         int | None, typer.Option(min=1, help="Most bytes of adapters on disk.  [default: 10 GiB]")
     ] = None,
     ttl: Annotated[
-        float | None, typer.Option(min=0, help="Seconds an unused adapter stays.  [default: no end]")
+        float | None,
+        typer.Option(min=0, help="Seconds an unused adapter stays.  [default: no end]"),
     ] = None,
     gate_dtype: Annotated[str, typer.Option(help="Of gates: float16 or float32.")] = "float16",
     keep_versions: Annotated[int, typer.Option(min=0, help="Earlier gates kept of each user.")] = 2,
