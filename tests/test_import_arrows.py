@@ -292,23 +292,20 @@ def test_checker_finds_the_cycle(bad):
     assert cycles(bad, "bad") == ["data", "evaluation"]
 
 
-@pytest.mark.parametrize("module", ["llmrec", "llmrec.cli", "llmrec.cli.app"])
-def test_start_loads_nothing_heavy(module):
-    code = (
-        f"import sys, {module}\n"
-        "heavy = {'torch', 'polars', 'numpy', 'transformers', 'pydantic', 'yaml'}\n"
-        "print(*sorted(heavy & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+BIG = {"torch", "polars", "numpy", "transformers"}
 
 
-@pytest.mark.parametrize("module", ["llmrec.training.config", "llmrec.tiny_lm.config"])
-def test_settings_load_without_data_or_models(module):
-    code = (
-        f"import sys, {module}\n"
-        "heavy = {'torch', 'polars', 'numpy', 'transformers'}\n"
-        "print(*sorted(heavy & sys.modules.keys()))"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        *(
+            (name, BIG | {"pydantic", "yaml"})
+            for name in ("llmrec", "llmrec.cli", "llmrec.cli.app")
+        ),
+        *((name, BIG) for name in ("llmrec.training.config", "llmrec.tiny_lm.config")),
+    ],
+)
+def test_start_and_settings_load_nothing_heavy(module, heavy):
+    code = f"import sys, {module}\nprint(*sorted({heavy!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

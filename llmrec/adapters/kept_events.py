@@ -68,9 +68,8 @@ class KeptEvents:
                 ``label``.
             read: Users whose gates were computed from all their events.
         """
-        given = [name for name in _COLUMNS if name in events.columns]
-        keys = [user_key(user) for user in events["user_id"].to_list()]
-        columns = [events[n].to_list() if n in given else [None] * len(keys) for n in _COLUMNS]
+        keys, there = [user_key(user) for user in events["user_id"].to_list()], events.columns
+        columns = [events[n].to_list() if n in there else [None] * len(keys) for n in _COLUMNS]
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO events (user, item, time, rating, label, read) "

@@ -1,7 +1,7 @@
 """``llmrec align``: train a generator of sessions, then align it with what users value."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from llmrec.cli.tables import print_metrics
 from llmrec.cli.terminal import JsonOption, print_json, print_table, progress
 from llmrec.cli.train import OverrideOption
 from llmrec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llmrec.runs.directory import RunDirectory
 
 
 def align(
@@ -56,27 +59,27 @@ def align(
     target = output or Path("runs") / loaded.name
     if only_prepare:
         prepare(loaded, target, start=start, seed=seed, resume=resume)
-        if as_json:
-            print_json({"prepared": str(target)})
-        else:
-            print("prepared; next: the same command with --shard i/n, then with --resume")
+        told = "prepared; next: the same command with --shard i/n, then with --resume"
+        print_json({"prepared": str(target)}) if as_json else print(told)
         return
     if shard is not None:
-        written = write_shard(loaded, target, parse_shard(shard), start=start, seed=seed)
-        if as_json:
-            print_json({"shard": shard, "parts": written})
-        else:
-            print(f"shard {shard}: {written} parts written; go on with --resume when all are there")
+        parts = write_shard(loaded, target, parse_shard(shard), start=start, seed=seed)
+        told = f"shard {shard}: {parts} parts written; go on with --resume when all are there"
+        print_json({"shard": shard, "parts": parts}) if as_json else print(told)
         return
     progress(f"aligning {loaded.model.name} on {loaded.task}")
     run = run_alignment(loaded, target, start=start, seed=seed, part=part, resume=resume)
+    _print_run(run, part != "none", as_json)
+
+
+def _print_run(run: "RunDirectory", judged: bool, as_json: bool) -> None:
     told = run.alignment
     if as_json:
-        metrics = run.metrics if part != "none" else None
+        metrics = run.metrics if judged else None
         print_json({"run": str(run.path), "metrics": metrics, "iterations": told["iterations"]})
         return
     _print_iterations(told)
-    if part != "none":
+    if judged:
         print_metrics(run.metrics)
     print(f"{run.name}: saved in {run.path}\nnext: llmrec report {run.path}")
 

@@ -9,6 +9,7 @@ empty history is scored from the item alone.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -158,8 +159,9 @@ class CTRModel(TrainedRecommender[ConfigT]):
 
     # ---- training ----
 
+    @abstractmethod
     def _make_network(self, sizes: Sizes) -> PairNetwork:
-        raise NotImplementedError
+        """The network of a class of models, with fresh weights."""
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmrec.data.histories import Histories
-from llmrec.evaluation.ranks import exclude
+from llmrec.data.ragged import row_of_each
 from llmrec.recommenders.onerec.beam import BeamLists, top_items
 from llmrec.recommenders.onerec.trie import Trie
 
@@ -41,9 +41,9 @@ def found_scores(search: Search, trie: Trie, histories: Histories, width: int) -
         width: Beams per user.
     """
     scores = _scores(search, trie, histories, width, False)
-    new = scores.copy()
-    exclude(new, histories.items, histories.offsets)
-    crowded = np.flatnonzero(2 * np.isfinite(new).sum(1) < min(width, trie.n_items))
+    new = np.isfinite(scores)
+    new[row_of_each(histories.offsets), histories.items - 1] = False
+    crowded = np.flatnonzero(2 * new.sum(1) < min(width, trie.n_items))
     if crowded.size:
         again = _scores(search, trie, histories.take(crowded), width, True)
         scores[crowded] = np.maximum(scores[crowded], again)

@@ -140,6 +140,7 @@ def test_an_embedded_language_model_of_a_later_split_is_refused(tmp_path, monkey
 def test_a_model_that_is_fitted_again_forgets_what_earlier_ids_had_seen():
     model = OneRec(**FAST).use_semantic_ids(ids_of(LATER)).fit(TRAIN)
     model.use_semantic_ids(ids_of(EARLIER)).fit(TRAIN)
+    assert list(model.seen) == [TRAIN.origin]
     evaluate(model, EARLIER, task_of(EARLIER), "test")
 
 

@@ -1,9 +1,6 @@
 """A base model parted among two processes trains, judges and scores as a whole one does."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +16,9 @@ from llmrec.recommenders.reclora import RecLoRA, parting
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, base_folder):
+def folder(tmp_path_factory, base_folder, in_two_processes):
     folder = tmp_path_factory.mktemp("parted")
-    here = Path(__file__).parent
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, str(here / "parted_worker.py"), str(folder), str(base_folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes(Path(__file__).with_name("parted_worker.py"), folder, base_folder)
     return folder
 
 
