@@ -42,7 +42,7 @@ def main() -> None:
     from llmrec.evaluation.metrics.pairs import auc, ece
     from llmrec.signatures.los_net import LOSNet
     from llmrec.signatures.los_net.holdout import checked_labels, hold_out
-    from llmrec.training.setup import processes
+    from llmrec.training.setup import end_processes, processes
 
     every = read_answers(home / recipe["file"], recipe)
     labels = checked_labels(every.labels, len(every))
@@ -64,7 +64,7 @@ def main() -> None:
             "n_parameters": model.n_parameters,
         }
         print(f"saved in {arguments.output}; held-out subjects: {json.dumps(found)}")
-    state.destroy_process_group()
+    end_processes()
 
 
 def read_answers(path: Path, recipe: dict[str, Any]) -> "SignatureSet":

@@ -44,7 +44,7 @@ def main() -> None:
     # ---- data: the main process first, so that a preparation happens once ----
     from llmrec.data.named import load_dataset
     from llmrec.evaluation.tasks import load_task
-    from llmrec.training.setup import processes
+    from llmrec.training.setup import end_processes, processes
 
     state = processes()
     task = load_task(recipe.task)
@@ -63,7 +63,7 @@ def main() -> None:
         train_together(recipe, output, seed, arguments.part, arguments.resume, split)
     if state.is_main_process:
         print(f"saved in {output}, trained by {state.num_processes} processes")
-    state.destroy_process_group()
+    end_processes()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from llmrec.errors import ConfigError, run_script
 
 if TYPE_CHECKING:
+    from llmrec.data.splits import Split
+    from llmrec.evaluation.tasks import Task
     from llmrec.runs.recipe import Recipe
 
 MODEL_OPTIONS = {
@@ -97,31 +99,40 @@ def main() -> None:
 
     # ---- data: the main process first, so that a preparation happens once ----
     from llmrec.data.named import load_dataset
-    from llmrec.training.setup import processes
+    from llmrec.training.setup import end_processes, processes
 
     state = processes()
     with state.main_process_first():
         split = task.split(load_dataset(task.dataset))
 
     # ---- training: the main process makes the run, the others lend it their gradients ----
-    from llmrec.runs.execute import checkpoints_of, keep, train
+    from llmrec.runs.execute import train
 
+    resume = arguments.resume
     if state.is_main_process:
-        run = train(
-            recipe, output, seed=seed, part=arguments.part, resume=arguments.resume, split=split
-        )
+        part = arguments.part
+        run = train(recipe, output, seed=seed, part=part, resume=resume, split=split)
         print(f"saved in {run.path}, trained by {state.num_processes} processes")
     else:
-        model = recipe.make_model(seed, checkpoints_of(output), arguments.resume)
-        model.use_catalog(split.dataset.catalog)
-        if task.candidates == "pairs":
-            model.use_judged(split.labelled_cases("valid"))
-        model.fit(split.train_histories(), split.cases("valid"))
-        if model.config.shard_base:  # the main process cannot judge alone
-            with tempfile.TemporaryDirectory() as folder:
-                unread = Path(folder) / "run"
-                keep(unread, recipe, model, task, split, seed=seed, part=arguments.part, seconds={})
-    state.destroy_process_group()
+        lend_gradients(recipe, output, task, split, seed, arguments.part, resume)
+    end_processes()
+
+
+def lend_gradients(
+    recipe: "Recipe", output: Path, task: "Task", split: "Split", seed: int, part: str, resume: bool
+) -> None:
+    """What every process but the main one does."""
+    from llmrec.runs.execute import checkpoints_of, keep
+
+    model = recipe.make_model(seed, checkpoints_of(output), resume)
+    model.use_catalog(split.dataset.catalog)
+    if task.candidates == "pairs":
+        model.use_judged(split.labelled_cases("valid"))
+    model.fit(split.train_histories(), split.cases("valid"))
+    if model.config.shard_base:  # the main process cannot judge alone
+        with tempfile.TemporaryDirectory() as folder:
+            unread = Path(folder) / "run"
+            keep(unread, recipe, model, task, split, seed=seed, part=part, seconds={})
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main() -> None:
     # ---- data: the main process first, so that a preparation happens once ----
     from llmrec.data.named import load_dataset
     from llmrec.evaluation.tasks import load_task
-    from llmrec.training.setup import processes
+    from llmrec.training.setup import end_processes, processes
 
     state = processes()
     task = load_task(recipe.task)
@@ -52,6 +52,7 @@ def main() -> None:
     run = train_together(state, recipe, output, split, seed=seed, part=part, resume=resume)
     if run is not None:
         print(f"saved in {run.path}, trained by {state.num_processes} processes")
+    end_processes()
 
 
 if __name__ == "__main__":

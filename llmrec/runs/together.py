@@ -29,8 +29,7 @@ def train_together(
     """Train a recipe's model with one seed in all processes of a launch.
 
     Args:
-        state: The processes, of :func:`llmrec.training.setup.processes`; they are parted at the
-            end.
+        state: The processes, of :func:`llmrec.training.setup.processes`.
         recipe: The recipe.
         output: The run directory.
         split: The task's split.
@@ -41,12 +40,9 @@ def train_together(
     Returns:
         The run in the main process, None in the others.
     """
-    run = None
     if state.is_main_process:
-        run = train(recipe, output, seed=seed, part=part, resume=resume, split=split)
-    else:
-        model = recipe.make_model(seed, checkpoints_of(Path(output)), resume)
-        model.use_catalog(split.dataset.catalog)
-        model.fit(split.train_histories(), split.cases("valid"))
-    state.destroy_process_group()
-    return run
+        return train(recipe, output, seed=seed, part=part, resume=resume, split=split)
+    model = recipe.make_model(seed, checkpoints_of(Path(output)), resume)
+    model.use_catalog(split.dataset.catalog)
+    model.fit(split.train_histories(), split.cases("valid"))
+    return None

@@ -1,6 +1,12 @@
 """What a training loop needs before it starts: processes, accelerator and optimiser."""
 
+import gc
+
 import torch
+
+# Functions of this module take the default process group as a default argument when they are
+# defined. Imported after the group was made, as torch does by itself, they keep it for good.
+import torch.distributed.nn.functional
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
@@ -20,6 +26,18 @@ def processes() -> PartialState:
     """
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     return PartialState(cpu=on_cpu)
+
+
+def end_processes() -> None:
+    """Part the processes of this launch; every script they run calls it last.
+
+    What still holds their group, a wrapped module for one, is freed first, so that the group goes
+    at once and waits for its threads. A thread that lives on may end after the interpreter, which
+    aborts the process although all its work is done.
+    """
+    gc.collect()
+    processes().destroy_process_group()
+    gc.collect()
 
 
 def make_accelerator(config: TrainingConfig, skips_parameters: bool = False) -> Accelerator:

@@ -87,7 +87,8 @@ def test_two_processes_align_as_one_does(recipe, tmp_path):
             assert theirs["figures"][name] == pytest.approx(ours["figures"][name], abs=0.02)
     alone, shared = (learnt(told["iterations"][1]) for told in (one, two))
     assert shared["pairs"] == alone["pairs"] == two["iterations"][1]["pairs"]["pairs"]
-    for name in ("preference_loss", "chosen", "rejected", "margin", "accuracy"):
+    # not accuracy: the first step's margins are zero but for rounding, so their signs are a coin
+    for name in ("preference_loss", "chosen", "rejected", "margin"):
         assert shared[name] == pytest.approx(alone[name], rel=0.02, abs=0.02)
 
 

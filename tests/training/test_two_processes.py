@@ -62,3 +62,11 @@ def test_a_bad_loss_stops_every_process_with_the_same_sentence(folder):
     first, second = (logs(folder, process)["bad loss"] for process in (0, 1))
     assert first == second
     assert "the loss is nan at step " in first
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted on Linux")
+@pytest.mark.parametrize("process", [0, 1])
+def test_no_thread_outlives_the_processes_group(folder, process):
+    threads = json.loads((folder / f"threads.{process}.json").read_text())
+    assert threads
+    assert not [name for name in threads if "gloo" in name]

@@ -1,7 +1,7 @@
 """Runs under a launcher: trains the toy system in every way that processes can differ in.
 
 Each process writes its weights to ``<folder>/<case>.<process>.safetensors`` and its logs to
-``<folder>/logs.<process>.json``.
+``<folder>/logs.<process>.json``, and at last the names of its threads.
 """
 
 import json
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from toy_training import ToyModel, ToySource, accuracy_of, fit
 
 from llmrec.errors import TrainingError
-from llmrec.training.setup import processes
+from llmrec.training.setup import end_processes, processes
 
 CASES = {
     "plain": {"epochs": 3},
@@ -60,7 +60,9 @@ def main(folder):
     except TrainingError as error:
         logs["bad loss"] = str(error)
     (folder / f"logs.{process}.json").write_text(json.dumps(logs))
-    processes().destroy_process_group()
+    end_processes()
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (folder / f"threads.{process}.json").write_text(json.dumps(threads))
 
 
 if __name__ == "__main__":

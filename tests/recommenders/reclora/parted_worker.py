@@ -13,7 +13,7 @@ import torch
 from reclora_worlds import liking_world, make_model
 from safetensors.torch import save_file
 
-from llmrec.training.setup import processes
+from llmrec.training.setup import end_processes, processes
 
 SPLIT = liking_world()
 OPTIONS = {
@@ -57,7 +57,7 @@ def main(folder, base):
         (folder / f"{name}.{place}.json").write_text(json.dumps(found_by(model)))
         save_file(model.experts().tensors, folder / f"{name}.{place}.safetensors")
         model.save_pretrained(folder / f"{name}.{place}")
-    processes().destroy_process_group()
+    end_processes()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from small_sra_cl import model_of, parts_of, random_histories, without_seconds
 
 from llmrec.recommenders.sra_cl.bank import StateBank
 from llmrec.retrieval.vectors import TextVectors
-from llmrec.training.setup import processes
+from llmrec.training.setup import end_processes, processes
 from llmrec.training.trainer import Trainer
 
 TRAIN = random_histories([7, 3, 12, 5, 2, 9, 4, 6, 1, 8], seed=4)
@@ -61,7 +61,7 @@ def main(folder):
         state, logs[name] = train(name, folder)
         save_file(state, folder / f"{name}.{process}.safetensors")
     (folder / f"logs.{process}.json").write_text(json.dumps(logs))
-    processes().destroy_process_group()
+    end_processes()
     sys.stderr.flush()
     os._exit(0)  # threads of wrapped models from earlier cases may abort an ordinary exit
 
