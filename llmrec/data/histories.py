@@ -18,6 +18,8 @@ from llmrec.data.ragged import offsets_of, span_indices
 from llmrec.data.vocabulary import Ids, Vocabulary, as_id_series
 from llmrec.errors import DataError
 
+_PARTS = {"train": 0, "valid": 1, "test": 2}
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -36,6 +38,19 @@ class Origin:
     split_hash: str
     part: str
     newest_event: int | None
+
+    def is_later_than(self, other: "Origin") -> bool:
+        """Whether these events of the same data may go on where the others end.
+
+        Under the same split the part decides, else the newest event; without a clock they may.
+        """
+        if self.dataset != other.dataset and self.fingerprint != other.fingerprint:
+            return False
+        if self.split_hash == other.split_hash:
+            return _PARTS.get(self.part, 2) > _PARTS.get(other.part, 2)
+        if self.newest_event is None or other.newest_event is None:
+            return True
+        return self.newest_event > other.newest_event
 
 
 @dataclass(frozen=True, eq=False)

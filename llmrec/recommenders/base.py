@@ -10,7 +10,7 @@ settings. A saved model is a directory with ``model.json`` (class, settings, ver
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -35,6 +35,7 @@ from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders import artifacts
 from llmrec.recommenders.candidates import candidate_codes, chosen_items, recommendation_frame
 from llmrec.recommenders.known_users import histories_of
+from llmrec.recommenders.provenance import seen_with_parts
 from llmrec.recommenders.settings import settings_from
 
 if TYPE_CHECKING:
@@ -142,6 +143,10 @@ class BaseRecommender(ABC, Generic[ConfigT]):
             raise  # refused before anything was learnt
         self._known = train
         return self
+
+    def _also_seen(self, origins: Iterable[Origin]) -> None:
+        """Add what a part of the model was made from to what an evaluation looks at."""
+        self._seen = seen_with_parts(self.name, self._seen, origins)
 
     def serve(self, histories: Histories) -> Self:
         """Set what known users did, for instance training and validation events together."""

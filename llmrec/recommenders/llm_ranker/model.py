@@ -157,7 +157,7 @@ class LLMRanker(BaseRecommender[LLMRankerConfig]):
         if catalog is None:
             self.titles = None  # what there is may be about the items of an earlier fit
         self._base, self.details = base, details
-        self._seen = tuple(dict.fromkeys((*self._seen, *from_base, *seen)))
+        self._also_seen((*from_base, *seen))
 
     # ---- scoring ----
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import polars as pl
 import torch
 
 from llmrec.data.catalog import Catalog
-from llmrec.data.histories import Histories, Origin
+from llmrec.data.histories import Histories
 from llmrec.evaluation.ranks import exclude
 from llmrec.evaluation.ranks import top_items as best_items
 from llmrec.recommenders.base import FloatArray
@@ -245,10 +245,6 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         about = {"fingerprint": ids.fingerprint, "space": ids.space}
         self.details["semantic_ids"] = {**about, **dict(ids.details)}
         self._also_seen(ids.seen)
-
-    def _also_seen(self, origins: Iterable[Origin]) -> None:
-        """Add what a part of the model was made from to what an evaluation looks at."""
-        self._seen = tuple(dict.fromkeys((*self._seen, *origins)))
 
     @abstractmethod
     def _exact_scores(self, histories: Histories, codes: Int32Array) -> FloatArray:

@@ -231,7 +231,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         if config.shard_base:
             part_base(ranker.lora)
         validate = validation_of(ranker, self._judged, valid)
-        self._seen = tuple(dict.fromkeys([*self._seen, *ctr.seen, *base.seen]))
+        self._also_seen((*ctr.seen, *base.seen))
         self._ranker = ranker
         self.log, cut = train_ranker(ranker, rows, validate, self.checkpointing)
         self._describe(rows, saving.bundle_of(ranker, base, train.origin), cut)

@@ -79,7 +79,9 @@ def test_ids_of_the_same_split_are_accepted_whatever_the_task_filters(tmp_path):
 
 
 def test_ids_that_know_the_validation_part_are_for_the_test_only():
-    model = OneRec(**FAST).use_semantic_ids(ids_of(EARLIER, include_valid=True)).fit(TRAIN)
+    ids = ids_of(EARLIER, include_valid=True)
+    with pytest.warns(UserWarning, match="up to and including part valid of split"):
+        model = OneRec(**FAST).use_semantic_ids(ids).fit(TRAIN)
     evaluate(model, EARLIER, task_of(EARLIER), "test")
     with pytest.raises(ProtocolError, match="up to and including its valid part"):
         evaluate(model, EARLIER, task_of(EARLIER), "valid")
