@@ -134,6 +134,8 @@ class Priors:
     def put_groups(self, users: Sequence[UserId], groups: Sequence[str]) -> None:
         """Say which group people belong to, for instance by age or by what they signed up for.
 
+        The mean of a group that somebody leaves stays as it was fixed; forgetting them reaches it.
+
         Raises:
             DataError: The lengths differ, or a group has no name.
         """
@@ -143,6 +145,11 @@ class Priors:
             raise DataError("a group has no name; leave out users who belong to none.")
         rows = [(user_key(user), group) for user, group in zip(users, groups, strict=True)]
         with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO former SELECT user, name FROM members "
+                "WHERE user = ? AND name != ?",
+                rows,
+            )
             connection.executemany("INSERT OR REPLACE INTO members VALUES (?, ?)", rows)
 
     def has(self, user: UserId) -> bool:
@@ -152,17 +159,17 @@ class Priors:
             return connection.execute(query, (user_key(user),)).fetchone() is not None
 
     def delete(self, connection: sqlite3.Connection, key: str) -> bool:
-        """Remove a user's profile and membership in a transaction; whether there was one."""
+        """Remove a user's profile and memberships in a transaction; whether there was one."""
         deleted = 0
-        for table in ("profiles", "members"):
+        for table in ("profiles", "members", "former"):
             deleted += connection.execute(f"DELETE FROM {table} WHERE user = ?", (key,)).rowcount
         return deleted > 0
 
     def means_with(self, connection: sqlite3.Connection, key: str) -> list[str]:
-        """Names of the fixed means that a user with a gate is in: everybody's, and the group's."""
+        """Names of the fixed means that a user with a gate may be in: everybody's, and groups'."""
         rows = connection.execute(
-            "SELECT name FROM priors WHERE name = ? OR name = (SELECT name FROM members "
-            "WHERE user = ?)",
+            "SELECT name FROM priors WHERE name = ?1 OR name IN (SELECT name FROM members "
+            "WHERE user = ?2 UNION SELECT name FROM former WHERE user = ?2)",
             (_EVERYBODY, key),
         )
         return [row[0] for row in rows.fetchall()]

@@ -299,6 +299,21 @@ def test_means_are_fixed_anew_without_somebody_forgotten(tmp_path):
     assert opened.adapter("o").name == names["o"]
 
 
+def test_forgetting_reaches_the_mean_of_a_group_that_was_left(tmp_path):
+    opened = store(tmp_path, gate_dtype="float32")
+    opened.put(["a", "b", "c"], draw(3))
+    opened.priors.put_groups(["a", "b", "c", "y"], ["young", "young", "old", "young"])
+    opened.priors.fix()
+    name = opened.adapter("y").name
+    opened.priors.put_groups(["a", "b"], ["old", "young"])
+    assert opened.adapter("y").name == name  # fixed until it is fixed anew, or somebody forgotten
+    assert name in opened.forget("a").removed
+    np.testing.assert_allclose(opened.weights("y").weights, draw(3)[1], atol=1e-6)
+    name = opened.adapter("y").name
+    assert not opened.forget("c").removed  # was never among the young
+    assert opened.adapter("y").name == name
+
+
 def test_a_cluster_of_one_is_forgotten_with_that_one(tmp_path):
     opened = store(tmp_path, gate_dtype="float32")
     corners = np.eye(4, dtype=np.float32)[[0, 1, 1]][:, None].repeat(4, 1)
