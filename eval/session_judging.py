@@ -123,7 +123,7 @@ def judged_lists(
         of a user, the rank correlation of reward and truth.
     """
     m, histories = model.config.generator.session, judge.truth.histories
-    lists = written_lists(model.generator, model.trie, histories, model.config.beam, m)
+    lists = written_lists(model.writer, model.trie, histories, model.config.beam, m)
     rewards = judge_lists(reward, histories, lists).rewards
     true = np.stack([judge.truth.values(codes) for codes in lists.items.swapaxes(0, 1)], axis=1)
     chosen = {n: best_of(lists, rewards, n) for n in {1, number, *curve}}
@@ -131,7 +131,7 @@ def judged_lists(
     found = {"": judged[1], f", best of {number}": judged[number]}
     found[", next items together"] = judge.figures(next_items(model, judge.truth, m), model)
     if pool:
-        composed = composed_lists(model.generator, model.trie, reward, histories, pool, m)
+        composed = composed_lists(model.writer, model.trie, reward, histories, pool, m)
         name = f", {pool} next items, the {m} best together by reward"
         found[name] = judge.figures(composed.items[:, 0], model)
     curves = {n: means(judged[n], CURVE) for n in curve}

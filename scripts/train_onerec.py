@@ -36,7 +36,7 @@ def main() -> None:
     from llmrec.runs.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    if recipe.model.name != "onerec":
+    if recipe.model.name not in ("onerec", "onerec_lm"):
         raise ConfigError(f"{arguments.recipe} is for {recipe.model.name}; use 'llmrec train'.")
     output = arguments.output or Path("runs") / recipe.name
     seed = recipe.seeds[0] if arguments.seed is None else arguments.seed

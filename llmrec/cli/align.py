@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def align(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A recipe for onerec with model.alignment.")
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe for onerec or onerec_lm with model.alignment."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option(help="Where the run goes.  [default: runs/<recipe name>]")

@@ -32,10 +32,16 @@ from llmrec.storage import require_finished
 if TYPE_CHECKING:
     from accelerate.state import PartialState
 
-    from llmrec.recommenders.onerec import OneRec
     from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
     from llmrec.recommenders.onerec.alignment.judging import Judged
     from llmrec.recommenders.onerec.alignment.loop import Alignment, Also
+    from llmrec.recommenders.onerec.list_recommender import ListRecommender
+
+_LASTING = {
+    "onerec": ("generator", "tokenizer"),
+    "onerec_lm": ("language_model", "history", "session", "tokenizer"),
+}
+"""What can be aligned, and which of its settings an alignment cannot change."""
 
 
 def processes() -> "PartialState":
@@ -60,7 +66,7 @@ def align(
     Under accelerate every process calls this; they share the work, and the main one writes.
 
     Args:
-        recipe: For ``onerec``, with ``model.alignment``.
+        recipe: For ``onerec`` or ``onerec_lm``, with ``model.alignment``.
         output: The run directory of the aligned model.
         start: A run to start from instead of training one.
         seed: The seed; None takes the recipe's first.
@@ -94,7 +100,7 @@ def opened(
     part: str,
     resume: bool,
     split: Split | None,
-) -> "tuple[Task, Split, OneRec]":
+) -> "tuple[Task, Split, ListRecommender[Any]]":
     """Task, split and the model to start from, after all that can be refused beforehand.
 
     The arguments and errors are those of :func:`align`.
@@ -116,10 +122,10 @@ def require_alignment(recipe: Recipe) -> None:
     Raises:
         ConfigError: It is for another model, or has no ``model.alignment``.
     """
-    if recipe.model.name != "onerec":
+    if recipe.model.name not in _LASTING:
         raise ConfigError(
-            f"{recipe.source} is for {recipe.model.name}, but only onerec writes lists that can be "
-            "aligned; use 'llmrec train'."
+            f"{recipe.source} is for {recipe.model.name}, but only {' and '.join(_LASTING)} write "
+            "lists that can be aligned; use 'llmrec train'."
         )
     if not recipe.model.settings.get("alignment"):
         raise ConfigError(
@@ -145,7 +151,7 @@ def starting_model(
     seed: int,
     resume: bool,
     split: Split,
-) -> "OneRec":
+) -> "ListRecommender[Any]":
     """The model after supervised training, with the alignment of the recipe.
 
     Raises:
@@ -156,17 +162,20 @@ def starting_model(
         train_together(recipe, place, seed, "valid", resume, split)
     run = RunDirectory(place if start is None else start)
     model: Any = run.model()
-    if model.name != "onerec":
-        raise ArtifactError(f"{run.path} holds a {model.name} model; alignment starts from onerec.")
+    if model.name != recipe.model.name:
+        raise ArtifactError(
+            f"{run.path} holds a {model.name} model, but {recipe.source} is for "
+            f"{recipe.model.name}; align it with the recipe it was trained by."
+        )
     if run.info["split"]["hash"] != split.hash:
         raise ArtifactError(
             f"{run.path} was trained under another split of {run.info['dataset']['name']}; align "
             "it with the task it was made for."
         )
     wanted = recipe.make_model(seed, place, False).config
-    if wanted.generator.list_layers:
+    if model.name == "onerec" and wanted.generator.list_layers:
         model.part_lists()  # a run that was trained without them has them from here on
-    for name in ("generator", "tokenizer"):
+    for name in _LASTING[model.name]:
         if getattr(model.config, name) != getattr(wanted, name):
             raise ArtifactError(
                 f"{run.path} was trained with other settings under model.{name} than "
@@ -212,7 +221,7 @@ def _seeded(config: "AlignmentConfig", seed: int) -> "AlignmentConfig":
     return config.model_copy(update={"reward": reward, "training": training})
 
 
-def align_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> None:
+def align_model(model: "ListRecommender[Any]", split: Split, folder: Path, resume: bool) -> None:
     """Align a model in place: reward model, iterations, and what is told of them."""
     from llmrec.recommenders.onerec.alignment.telling import ExampleSessions
 
@@ -237,7 +246,9 @@ def align_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> No
     }
 
 
-def reward_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> "Judged":
+def reward_model(
+    model: "ListRecommender[Any]", split: Split, folder: Path, resume: bool
+) -> "Judged":
     """The reward model of an alignment: the one that is there, or a new one."""
     from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
     from llmrec.recommenders.onerec.sources import vectors_of
@@ -259,7 +270,7 @@ def reward_model(model: "OneRec", split: Split, folder: Path, resume: bool) -> "
 
 
 def alignment_loop(
-    model: "OneRec",
+    model: "ListRecommender[Any]",
     split: Split,
     judged: "Judged",
     folder: Path,
@@ -274,15 +285,15 @@ def alignment_loop(
     return Alignment(model, train, valid, judged.model, config, place, resume, also)
 
 
-def true_figures(truth: SessionTruth, model: "OneRec") -> Mapping[str, float]:
+def true_figures(truth: SessionTruth, model: "ListRecommender[Any]") -> Mapping[str, float]:
     """What the served sessions are truly worth, in minutes, and how unlike their items are."""
     codes, _ = model.session_codes(truth.histories, best_of=1)
     values, diversity = truth.values(codes), truth.diversity(codes)
     return {"true_reward": float(values.mean()), "true_diversity": float(diversity.mean())}
 
 
-def alignment_of(model: "OneRec") -> "AlignmentConfig":
+def alignment_of(model: "ListRecommender[Any]") -> "AlignmentConfig":
     """The settings of the alignment."""
-    config = model.config.alignment
+    config: AlignmentConfig | None = model.config.alignment
     assert config is not None
     return config

@@ -18,6 +18,7 @@ from llmrec.runs.aligning_shards import prepare, write_shard
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.recipe import load_recipe
 from llmrec.runs.session_truth import SessionTruth
+from llmrec.testing.tiny_llama import save_tiny_llama
 
 TASK = {
     "name": "tiny",
@@ -155,7 +156,10 @@ def test_no_shard_trains_what_all_share(place, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (["model={name: popularity}", "training={}"], "is for popularity, but only onerec"),
+        (
+            ["model={name: popularity}", "training={}"],
+            "is for popularity, but only onerec and onerec_lm",
+        ),
         (["model.alignment=null"], "has no model.alignment"),
     ],
 )
@@ -168,6 +172,33 @@ def test_a_start_of_other_settings_is_refused(place, tmp_path):
     recipe = load_recipe(place / "recipe.yaml", ["model.generator.dim=8"])
     with pytest.raises(ArtifactError, match=r"other settings under model\.generator"):
         align(recipe, tmp_path / "run", start=place / "run.sft")
+
+
+def test_a_start_of_another_kind_is_refused(place, tmp_path):
+    reward = "{towers: [{name: like, column: label}]}"
+    model = f"{{name: onerec_lm, language_model: tiny, alignment: {{reward: {reward}}}}}"
+    recipe = load_recipe(place / "recipe.yaml", [f"model={model}"])
+    with pytest.raises(ArtifactError, match=r"holds a onerec model, but .* is for onerec_lm"):
+        align(recipe, tmp_path / "run", start=place / "run.sft")
+
+
+def test_a_language_model_is_aligned_as_a_run(place, tmp_path):
+    settings = {**RECIPE["model"], "name": "onerec_lm", "tokenizer": {"levels": 2, "codes": 16}}
+    del settings["generator"]
+    settings |= {"language_model": str(save_tiny_llama(tmp_path / "llama")), "titles": False}
+    settings |= {"history": 6, "session": 3}
+    task = load_recipe(place / "recipe.yaml").task
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "task": str(task), "model": settings}))
+    run = align(load_recipe(path), tmp_path / "run")
+    assert run.alignment["iterations"][1]["pairs"]["pairs"] > 0
+    assert len(run.alignment["examples"][0]["lists"]) == 3
+    loaded = llmrec.load(tmp_path / "run")
+    user = loaded.known_histories.user_ids[:1]
+    assert loaded.recommend_session(user, best_of=3).height == 3
+    again = load_recipe(path, ["model.history=7"])
+    with pytest.raises(ArtifactError, match=r"other settings under model\.history"):
+        align(again, tmp_path / "other", start=tmp_path / "run.sft")
 
 
 def test_a_reward_model_of_other_settings_is_not_gone_on_with(place):

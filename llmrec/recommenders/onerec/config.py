@@ -52,6 +52,12 @@ class GenerativeConfig(BaseModel):
         description="Leave out items of the history when validating; set it as the task does.",
     )
     training: TrainingConfig = Field(TrainingConfig(), description="Settings of the training loop.")
+    best_of: int = Field(
+        8, ge=1, description="Sessions among which a reward model chooses, where there is one."
+    )
+    alignment: AlignmentConfig | None = Field(
+        None, description="How 'llmrec align' goes on after training; training ignores it."
+    )
 
 
 class OneRecConfig(GenerativeConfig):
@@ -65,10 +71,4 @@ class OneRecConfig(GenerativeConfig):
     sessions: SessionRule = Field(
         SessionRule(),
         description="Which events make a session; the form decoder learns from every event anyway.",
-    )
-    best_of: int = Field(
-        8, ge=1, description="Sessions among which a reward model chooses, where there is one."
-    )
-    alignment: AlignmentConfig | None = Field(
-        None, description="How 'llmrec align' goes on after training; training ignores it."
     )

@@ -5,7 +5,7 @@ what the beam finds has a score; everything else is -inf, below all that was fou
 are given are scored exactly. Timestamps and ratings matter for what a training session is only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,27 +15,15 @@ import torch
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
-from llmrec.recommenders.base import FloatArray
-from llmrec.recommenders.onerec.alignment.config import RewardConfig
-from llmrec.recommenders.onerec.alignment.reward import RewardModel
-from llmrec.recommenders.onerec.alignment.reward_forms import loaded_reward_model
-from llmrec.recommenders.onerec.beam import BeamLists
-from llmrec.recommenders.onerec.cold_items import Int32Array
 from llmrec.recommenders.onerec.config import OneRecConfig
-from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
+from llmrec.recommenders.onerec.generative import default_device
 from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import SessionRule, session_spans, told_sessions
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 from llmrec.recommenders.onerec.growing import require_codes_only
-from llmrec.recommenders.onerec.serving import (
-    Judge,
-    candidate_scores,
-    search,
-    served_lists,
-    session_length,
-    session_trie,
-)
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
 from llmrec.recommenders.onerec.validation import beam_metrics
@@ -43,10 +31,9 @@ from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
 
 _POPULARITY = "popularity"  # in the saved state, beside the weights
-_REWARD = "reward."  # likewise, before the names of the reward model's weights
 
 
-class OneRec(GenerativeRecommender[OneRecConfig]):
+class OneRec(ListRecommender[OneRecConfig]):
     """Generative recommendation with semantic IDs (OneRec, arXiv 2502.18965).
 
     Before :meth:`fit`, give it texts with :meth:`use_catalog`, vectors with :meth:`use_vectors`,
@@ -80,8 +67,6 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
     name: ClassVar[str] = "onerec"
     config_class: ClassVar[type[OneRecConfig]] = OneRecConfig
 
-    reward_model: RewardModel | None = None
-    alignment: dict[str, Any] | None = None
     _generator: Generator | None = None
     _trie: Trie | None = None
     _popularity = np.empty(0, dtype=np.int64)
@@ -93,42 +78,22 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         return self._network()
 
     @property
+    def writer(self) -> GeneratorWriter:
+        """See the base class."""
+        self._require_fitted()
+        return GeneratorWriter(self._network())
+
+    @property
+    def longest_session(self) -> int:
+        """See the base class."""
+        return self.config.generator.session
+
+    @property
     def trie(self) -> Trie:
         """The semantic IDs of a fitted model."""
         self._require_fitted()
         assert self._trie is not None
         return self._trie
-
-    def use_reward_model(self, reward: RewardModel, about: Mapping[str, Any] | None = None) -> Self:
-        """Choose sessions with a reward model; it is saved with the model.
-
-        Args:
-            reward: Trained on the items of this model.
-            about: What is worth knowing about it, as JSON values, such as its figures.
-
-        Raises:
-            ConfigError: It was trained on other items, or judges shorter lists.
-        """
-        items, longest = reward.n_items, self.config.generator.session
-        if items != len(self.vocabulary):
-            raise ConfigError(
-                f"the reward model knows {items} items and this model {len(self.vocabulary)}; "
-                "train it on the same training part."
-            )
-        known, own = reward.config.vocabulary, self.vocabulary.fingerprint
-        if known is not None and known != own:
-            raise ConfigError(
-                f"the reward model was trained on other items (fingerprint {known[:12]}) than this "
-                f"model ({own[:12]}), though on as many; train it on the same training part."
-            )
-        if reward.config.session < longest:
-            raise ConfigError(
-                f"the reward model judges lists of {reward.config.session} items at most, but this "
-                f"model writes {longest}; train it with reward.most={longest} or more."
-            )
-        self.reward_model = reward.to(default_device()).eval()
-        self.details["reward"] = {"model": reward.config.model_dump(mode="json"), **(about or {})}
-        return self
 
     def part_lists(self) -> Self:
         """Give lists layers of their own (``generator.list_layers``), copies of those there are.
@@ -156,45 +121,8 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         return self
 
     def training_rows(self, train: Histories) -> BatchSource:
-        """The rows of supervised training that the settings make of histories."""
-        return self._rows(train, self.generator.levels)
-
-    def reports(self) -> Mapping[str, Mapping[str, Any]]:
-        """See the base class; an aligned model tells of its alignment."""
-        return {} if self.alignment is None else {"alignment": self.alignment}
-
-    def session_codes(
-        self,
-        histories: Histories,
-        m: int | None = None,
-        exclude_seen: bool = True,
-        best_of: int | None = None,
-        allowed: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[Int32Array, FloatArray]:
         """See the base class."""
-        judge = self._judge(best_of)
-        m = session_length(m, self.config.generator.session)
-        trie, width = session_trie(self.trie, m, allowed), self.config.beam
-        found = search(self._network(), trie, histories, width, m, exclude_seen)
-        return served_lists(found, trie, histories, m, exclude_seen, judge)
-
-    def _judge(self, best_of: int | None) -> Judge | None:
-        """Who chooses among how many lists, or None for the most probable one."""
-        if best_of is None:
-            best_of = min(self.config.best_of, self.config.beam) if self.reward_model else 1
-        if not 1 <= best_of <= self.config.beam:
-            raise ConfigError(
-                f"best_of={best_of} must lie between 1 and the {self.config.beam} lists that the "
-                "beam finds; raise beam to choose among more."
-            )
-        if best_of == 1:
-            return None
-        if self.reward_model is None:
-            raise ConfigError(
-                f"best_of={best_of} needs a reward model, which this model lacks: align it with "
-                "'llmrec align', or give it one with use_reward_model."
-            )
-        return Judge(self.reward_model, best_of)
+        return self._rows(train, self.generator.levels)
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
@@ -214,8 +142,8 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
             metrics, filtered = [config.training.metric], config.validation_filters_seen
 
             def validate() -> Mapping[str, float]:
-                network = self._network()
-                return beam_metrics(network, trie, valid, metrics, config.beam, filtered)
+                writer = GeneratorWriter(self._network())
+                return beam_metrics(writer, trie, valid, metrics, config.beam, filtered)
 
         self._train(config.training, generator, source, validate, semantic_ids=ids.fingerprint)
         generator.part_lists()
@@ -242,14 +170,6 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         spans = session_spans(train, self.config.sessions, config.session)
         return SessionRows(train, spans, config.history, levels)
 
-    def _search(
-        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
-    ) -> Iterator[tuple[slice, BeamLists]]:
-        return search(self._network(), trie, histories, width, 1, exclude_seen)
-
-    def _exact_scores(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
-        return candidate_scores(self._network(), histories, codes)
-
     def _network(self) -> Generator:
         assert self._generator is not None
         return self._generator.eval()
@@ -262,14 +182,11 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
     def _state(self) -> dict[str, npt.NDArray[Any]]:
         weights = self._network().state_dict()
         state = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
-        if self.reward_model is not None:
-            judge = self.reward_model.state_dict()
-            state |= {_REWARD + name: tensor.cpu().numpy() for name, tensor in judge.items()}
-        return {**state, _POPULARITY: self._popularity, **self._standing_state()}
+        own = {_POPULARITY: self._popularity, **self._reward_state(), **self._standing_state()}
+        return {**state, **own}
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        state = self._take_standing(state)
-        weights = {name: value for name, value in state.items() if not name.startswith(_REWARD)}
+        weights = self._take_reward(self._take_standing(state))
         self._popularity = weights.pop(_POPULARITY)
         codes = weights["codes"][1:]
         sizes = tuple(weights[f"heads.{level}.bias"].shape[0] for level in range(codes.shape[1]))
@@ -278,11 +195,3 @@ class OneRec(GenerativeRecommender[OneRecConfig]):
         self._generator = generator
         self._trie = Trie.build(codes, sizes, order=-self._popularity)
         self._move_to_device()
-        judge = {name: value for name, value in state.items() if name.startswith(_REWARD)}
-        if judge:
-            self._load_reward_model(judge)
-
-    def _load_reward_model(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        config = RewardConfig(**self.details["reward"]["model"])
-        values = {name.removeprefix(_REWARD): torch.from_numpy(v) for name, v in state.items()}
-        self.reward_model = loaded_reward_model(config, values).to(default_device())

@@ -1,7 +1,6 @@
 """From histories to items: searches for many users, and exact scores of given lists."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -14,42 +13,15 @@ from llmrec.data.ragged import row_of_each
 from llmrec.errors import ConfigError, DataError
 from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.beam import BeamLists, beam_search
-from llmrec.recommenders.onerec.generator.forms import search_steps
-from llmrec.recommenders.onerec.generator.network import Generator
-from llmrec.recommenders.onerec.generator.rows import padded
 from llmrec.recommenders.onerec.limits import Exclusions, Limits
 from llmrec.recommenders.onerec.trie import Trie, expand_leaves
+from llmrec.recommenders.onerec.writer import Writer, read_histories
 
 FloatArray = npt.NDArray[np.float32]
-_USERS_ON_CPU, _USERS_ON_DEVICE = 128, 512
-
-
-def users_at_once(generator: Generator) -> int:
-    """Users that are searched for together: few on a CPU, whose cache is small."""
-    return _USERS_ON_CPU if generator.codes.device.type == "cpu" else _USERS_ON_DEVICE
-
-
-def read_histories(generator: Generator, histories: Histories) -> Tensor:
-    """The newest items of every history, ``[n, longest]`` int64, 0 after the end.
-
-    A generator without encoder needs places for what it writes: its histories are cut so that the
-    list ends within the places it has learnt.
-    """
-    cut = histories.last(newest_read(generator))
-    device = generator.places.weight.device
-    return padded(cut.items, cut.offsets[:-1], cut.lengths).to(device)
-
-
-def newest_read(generator: Generator) -> int:
-    """How many items of a history are read; see :func:`read_histories`."""
-    config = generator.config
-    if generator.recency is not None:
-        return config.history
-    return max(1, config.history + 1 - config.session)
 
 
 def search(
-    generator: Generator,
+    writer: Writer,
     trie: Trie,
     histories: Histories,
     width: int,
@@ -59,7 +31,7 @@ def search(
     """Search for every user, some users at a time.
 
     Args:
-        generator: In evaluation mode.
+        writer: In evaluation mode.
         trie: The semantic IDs, or those of what may be recommended; see :meth:`Trie.restrict`.
         histories: What users did.
         width: Beams per user.
@@ -69,16 +41,16 @@ def search(
     Yields:
         Rows of ``histories``, and their lists.
     """
-    steps, at_once = search_steps(generator), users_at_once(generator)
-    for start in range(0, len(histories), at_once):
-        block = histories.block(start, start + at_once)
+    steps = writer.steps()
+    for start in range(0, len(histories), writer.at_once):
+        block = histories.block(start, start + writer.at_once)
         limits: Limits | None = None
         if exclude_seen:
             limits = Exclusions.of_items(trie, block.items, block.offsets)
-        with generator.writing_lists() if items > 1 else nullcontext():
+        with writer.writing(items):
             found = beam_search(
                 steps,
-                steps.begin(read_histories(generator, block)),
+                steps.begin(read_histories(writer, block, items)),
                 trie,
                 users=len(block),
                 width=width,
@@ -235,29 +207,27 @@ def first_items(trie: Trie, leaves: Tensor) -> npt.NDArray[np.int32]:
 
 @torch.inference_mode()
 def candidate_scores(
-    generator: Generator, histories: Histories, codes: npt.NDArray[np.int32]
+    writer: Writer, histories: Histories, codes: npt.NDArray[np.int32]
 ) -> FloatArray:
     """Exact log-probabilities of candidates as the next item.
 
     Args:
-        generator: In evaluation mode.
+        writer: In evaluation mode.
         histories: ``[n]`` what users did.
         codes: ``[n, C]`` item codes; 0 gets any score.
 
     Returns:
         ``[n, C]`` float32.
     """
-    steps = search_steps(generator)
+    steps, device = writer.steps(), writer.codes.device
     scores = np.empty(codes.shape, dtype=np.float32)
-    device = generator.codes.device
-    at_once = users_at_once(generator)
-    for start in range(0, len(histories), at_once):
-        block = histories.block(start, start + at_once)
+    for start in range(0, len(histories), writer.at_once):
+        block = histories.block(start, start + writer.at_once)
         items = torch.from_numpy(codes[start : start + len(block)].astype(np.int64)).to(device)
-        ids = generator.codes[items]  # [n, C, levels]
-        state = steps.begin(read_histories(generator, block))
+        ids = writer.codes[items]  # [n, C, levels]
+        state = steps.begin(read_histories(writer, block, 1))
         total = torch.zeros(items.shape, device=device)
-        for level in range(generator.levels):
+        for level in range(ids.shape[2]):
             taken = None if level == 0 else ids[..., level - 1]
             parents = None if level == 0 else _parents(level, items)
             found = steps.step(state, level, taken, parents)

@@ -12,13 +12,13 @@ from llmrec.data.ragged import row_of_each
 from llmrec.data.splits import Cases
 from llmrec.evaluation.metrics.ranking import TargetRanks, compute
 from llmrec.recommenders.onerec.beam import top_items
-from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.serving import search
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.writer import Writer
 
 
 def beam_metrics(
-    generator: Generator,
+    writer: Writer,
     trie: Trie,
     cases: Cases,
     metrics: Sequence[str],
@@ -31,7 +31,7 @@ def beam_metrics(
     Ties count half, as everywhere.
 
     Args:
-        generator: In evaluation mode.
+        writer: In evaluation mode.
         trie: The semantic IDs.
         cases: Inputs and targets.
         metrics: Names of ranking metrics.
@@ -44,7 +44,7 @@ def beam_metrics(
     histories, stride = cases.histories, len(cases.histories.vocabulary) + 1
     ranks = np.full(cases.targets.size, np.inf)
     owner = row_of_each(cases.target_offsets)
-    for rows, lists in search(generator, trie, histories, width, exclude_seen=filter_seen):
+    for rows, lists in search(writer, trie, histories, width, exclude_seen=filter_seen):
         codes, scores = top_items(lists, trie, min(width, trie.n_items))
         if filter_seen:  # the search closes an ID only when all of its items were seen
             block = histories.block(rows.start, rows.stop)

@@ -50,7 +50,7 @@ def test_the_best_of_the_most_probable_lists(model, number):
     reward = make_reward()
     model.use_reward_model(reward)
     found = model.recommend_session(USERS, best_of=number)
-    lists = written_lists(model.generator, model.trie, USERS, 10, 3)
+    lists = written_lists(model.writer, model.trie, USERS, 10, 3)
     for user, items in enumerate(lists_of(found)):
         history = torch.from_numpy(USERS[user].astype(np.int64))[None]
         judged = [

@@ -8,6 +8,7 @@ from llmrec.recommenders.onerec.alignment.composing import composed_lists, greed
 from llmrec.recommenders.onerec.alignment.pairs import reference_log_probabilities
 from llmrec.recommenders.onerec.alignment.reward import padded_histories
 from llmrec.recommenders.onerec.alignment.rollouts import Lists
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 from llmrec.recommenders.onerec.serving import first_items, search
 
 USERS = some_users(9, seed=3)
@@ -15,9 +16,9 @@ USERS = some_users(9, seed=3)
 
 def test_every_item_is_the_one_that_makes_the_list_worth_most():
     generator, reward = policy(), reward_model()
-    found = composed_lists(generator, TRIE, reward, USERS, 6, 3)
+    found = composed_lists(GeneratorWriter(generator), TRIE, reward, USERS, 6, 3)
     read = padded_histories(reward, USERS)
-    ((_, lists),) = search(generator, TRIE, USERS, 6, exclude_seen=True)
+    ((_, lists),) = search(GeneratorWriter(generator), TRIE, USERS, 6, exclude_seen=True)
     pools = first_items(TRIE, lists.leaves[..., 0])
     for user in range(9):
         written: list[int] = []
@@ -30,13 +31,13 @@ def test_every_item_is_the_one_that_makes_the_list_worth_most():
             written.append(left[int(np.argmax(worth))])
         assert found.items[user, 0].tolist() == written
         assert not set(written) & set(USERS[user].tolist())
-    expected = reference_log_probabilities(generator, USERS, found.items[:, 0])
+    expected = reference_log_probabilities(GeneratorWriter(generator), USERS, found.items[:, 0])
     np.testing.assert_array_equal(found.log_probabilities[:, 0], expected)
 
 
 def test_lists_of_shared_ids_have_no_seen_item():
     generator, trie = crowded_policy()
-    found = composed_lists(generator, trie, reward_model(), USERS, 4, 2)
+    found = composed_lists(GeneratorWriter(generator), trie, reward_model(), USERS, 4, 2)
     there = np.flatnonzero(found.log_probabilities[:, 0] > -np.inf)
     assert there.size > 5
     for user in there:
@@ -51,7 +52,7 @@ def test_where_too_few_items_are_left_there_is_no_list():
     found = greedy_lists(reward_model(), history, choice, 3)
     assert found[0].tolist() == [3, 0, 0]
     assert sorted(found[1].tolist()) == [1, 2, 5]
-    few = composed_lists(policy(), TRIE, reward_model(), USERS, 2, 3)
+    few = composed_lists(GeneratorWriter(policy()), TRIE, reward_model(), USERS, 2, 3)
     assert (few.log_probabilities == -np.inf).all()
 
 

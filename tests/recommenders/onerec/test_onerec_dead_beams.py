@@ -12,6 +12,7 @@ from llmrec.data.vocabulary import Vocabulary
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
 from llmrec.recommenders.onerec.generator.forms import make_generator
 from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 from llmrec.recommenders.onerec.serving import search, served_lists
 from llmrec.recommenders.onerec.trie import Trie
 
@@ -40,7 +41,7 @@ def generator(request):
 
 @pytest.mark.parametrize("width", [1, 3, 8, 20])
 def test_dead_beams_are_no_lists(generator, width):
-    ((_, found),) = search(generator, TRIE, USERS, width, 2, exclude_seen=True)
+    ((_, found),) = search(GeneratorWriter(generator), TRIE, USERS, width, 2, exclude_seen=True)
     for user, seen in enumerate(SEEN):
         dead = found.scores[user] == -torch.inf
         assert bool((found.leaves[user][dead] == -1).all())
@@ -51,7 +52,7 @@ def test_dead_beams_are_no_lists(generator, width):
 
 
 def test_what_is_found_is_what_teacher_forcing_says_of_every_possible_list(generator):
-    ((_, found),) = search(generator, TRIE, USERS, 12, 2, exclude_seen=True)
+    ((_, found),) = search(GeneratorWriter(generator), TRIE, USERS, 12, 2, exclude_seen=True)
     for user, seen in enumerate(SEEN):
         lists = list(itertools.permutations(sorted({1, 2, 3, 4} - set(seen)), 2))
         assert int(found.found[user]) == len(lists)
@@ -68,7 +69,7 @@ def test_what_is_found_is_what_teacher_forcing_says_of_every_possible_list(gener
 
 
 def test_a_user_without_a_list_gets_none(generator):
-    found = search(generator, TRIE, USERS, 8, 2, exclude_seen=True)
+    found = search(GeneratorWriter(generator), TRIE, USERS, 8, 2, exclude_seen=True)
     codes, scores = served_lists(found, TRIE, USERS, 2)
     assert codes[0].tolist() == codes[2].tolist() == [0, 0]
     assert np.isneginf(scores[[0, 2]]).all()

@@ -80,11 +80,9 @@ def test_the_search_finds_what_forward_passes_over_all_lists_say(parts, items):
     model, _, prompts, first = parts
     trie = Trie.build(CODES, SIZES)
     histories = torch.tensor([[1, 2, 3], [5, 0, 0]])
-    steps = LanguageSteps(model, first, SIZES)
+    steps = LanguageSteps(model, prompts, first, SIZES)
     width = ITEMS * (ITEMS - 1) if items == 2 else ITEMS
-    found = beam_search(
-        steps, steps.begin(*prompts.histories(histories)), trie, users=2, width=width, items=items
-    )
+    found = beam_search(steps, steps.begin(histories), trie, users=2, width=width, items=items)
     lists = list(itertools.permutations(range(1, ITEMS + 1), items))
     with torch.inference_mode():
         for user, history in enumerate([[1, 2, 3], [5]]):

@@ -12,7 +12,8 @@ from llmrec.errors import ConfigError
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.rollouts import written_lists
 from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
-from llmrec.recommenders.onerec.serving import candidate_scores, newest_read
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
+from llmrec.recommenders.onerec.serving import candidate_scores
 
 DATA = simulate("simulate:tiny@1").dataset
 SPLIT = leave_one_out(DATA)
@@ -43,16 +44,16 @@ def test_they_begin_as_copies_of_the_others():
 def test_next_items_do_not_change_with_them():
     plain, parted = policy(), moved()
     codes = np.tile(np.arange(1, 7, dtype=np.int32), (len(USERS), 1))
-    expected = candidate_scores(plain, USERS, codes)
-    np.testing.assert_array_equal(candidate_scores(parted, USERS, codes), expected)
+    expected = candidate_scores(GeneratorWriter(plain), USERS, codes)
+    np.testing.assert_array_equal(candidate_scores(GeneratorWriter(parted), USERS, codes), expected)
 
 
 def test_the_search_writes_with_them():
     parted = moved()
-    found = written_lists(parted, TRIE, USERS, 4, 3)
+    found = written_lists(GeneratorWriter(parted), TRIE, USERS, 4, 3)
     for user in range(len(USERS)):
         lists = torch.from_numpy(found.items[user]).long()
-        history = USERS[user][-newest_read(parted) :].tolist()
+        history = USERS[user][-GeneratorWriter(parted).newest(3) :].tolist()
         expected = list_log_probabilities(parted, of_lists([history] * 4), lists)
         np.testing.assert_allclose(found.log_probabilities[user], expected.detach(), atol=1e-4)
 

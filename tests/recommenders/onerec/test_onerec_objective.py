@@ -16,7 +16,7 @@ from llmrec.recommenders.onerec.alignment.pairs import judge_lists, make_pairs, 
 from llmrec.recommenders.onerec.alignment.rollouts import written_lists
 from llmrec.recommenders.onerec.generator.rows import SequenceRows, SessionRows
 from llmrec.recommenders.onerec.generator.sessions import SessionRule, session_spans
-from llmrec.recommenders.onerec.serving import newest_read
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 
 REWARD = RewardSettings(towers=[TowerRule(name="like", column="label")])
 TRAIN, PROMPTS = some_users(10, seed=4), some_users(9)
@@ -30,14 +30,16 @@ def config(**options):
 def batch_of(generator, rows=None):
     """All rows, with all pairs that ``generator`` as the reference gives."""
     reward = reward_model()
-    lists = written_lists(generator, TRIE, PROMPTS, 5, 3)
+    lists = written_lists(GeneratorWriter(generator), TRIE, PROMPTS, 5, 3)
     judged = judge_lists(reward, PROMPTS, lists)
     picked = pick_pairs(judged.rewards, 0.0)
-    pairs = make_pairs(PROMPTS, lists, judged, picked, generator, reward, ("p", "r"))
+    pairs = make_pairs(
+        PROMPTS, lists, judged, picked, GeneratorWriter(generator), reward, ("p", "r")
+    )
     supervised = SequenceRows(TRAIN, 5, 3)
     if generator.recency is not None:
         supervised = SessionRows(TRAIN, session_spans(TRAIN, SessionRule(), 3), 5, 3)
-    source = AlignmentRows(supervised, pairs, newest_read(generator), seed=0)
+    source = AlignmentRows(supervised, pairs, GeneratorWriter(generator).newest(3), seed=0)
     chosen = np.arange(len(source)) if rows is None else rows
     return pairs, source, source.batch(chosen, np.random.default_rng(0))
 
@@ -46,7 +48,7 @@ def batch_of(generator, rows=None):
 def test_before_the_first_step_the_preference_loss_is_log_two(form):
     generator = policy(form, dropout=0.5)
     pairs, _, batch = batch_of(generator)
-    module = AlignedPolicy(generator, config(weight=2.0)).train()
+    module = AlignedPolicy(GeneratorWriter(generator), config(weight=2.0)).train()
     supervised = generator.eval()(batch.rows)
     generator.train()
     torch.manual_seed(3)
@@ -68,7 +70,7 @@ def test_before_the_first_step_the_preference_loss_is_log_two(form):
 def test_in_bf16_the_margin_begins_at_zero_too(form):
     generator = policy(form)
     _, _, batch = batch_of(generator)
-    module = AlignedPolicy(generator, config()).train()
+    module = AlignedPolicy(GeneratorWriter(generator), config()).train()
     plain = generator(batch.rows)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = generator(batch.rows)
@@ -86,7 +88,7 @@ def test_the_value_after_a_step_written_out():
     reference, trained = policy(), policy(seed=1)
     pairs, _, batch = batch_of(reference)
     settings = config(beta=0.7, weight=0.5)
-    found = AlignedPolicy(trained, settings)(batch) - trained(batch.rows)
+    found = AlignedPolicy(GeneratorWriter(trained), settings)(batch) - trained(batch.rows)
     histories = [row[-3:] for row in pairs.frame["prompt"].to_list()]
     won, lost = (
         list_scores(trained, histories, pairs.frame[side].to_list()).tolist()
@@ -115,7 +117,7 @@ def test_every_pair_is_dealt_to_one_row():
 def test_steps_widen_the_margin(form):
     generator = policy(form)
     _, _, batch = batch_of(generator)
-    module = AlignedPolicy(generator, config(weight=5.0)).train()
+    module = AlignedPolicy(GeneratorWriter(generator), config(weight=5.0)).train()
     optimizer = torch.optim.Adam(module.parameters(), 3e-3)
     for _ in range(15):
         optimizer.zero_grad()
@@ -136,7 +138,7 @@ def test_only_lists_have_the_mark():
     with torch.no_grad():
         marked.list_mark.normal_()
     torch.testing.assert_close(marked(batch.rows), plain(batch.rows))
-    module = AlignedPolicy(marked, config())
+    module = AlignedPolicy(GeneratorWriter(marked), config())
     pairs = module.pair_log_probabilities(batch.pairs)
     assert not torch.allclose(pairs.chosen, pairs.reference_chosen, atol=1e-2)
 
@@ -147,9 +149,9 @@ def test_marked_lists_have_the_probability_that_the_search_gives(form):
     with torch.no_grad():
         generator.list_mark.normal_()
     pairs, _, batch = batch_of(generator)
-    found = AlignedPolicy(generator, config()).pair_log_probabilities(batch.pairs)
+    found = AlignedPolicy(GeneratorWriter(generator), config()).pair_log_probabilities(batch.pairs)
     torch.testing.assert_close(found.chosen, found.reference_chosen, atol=1e-4, rtol=1e-4)
-    lists = written_lists(generator, TRIE, PROMPTS, 5, 3)
+    lists = written_lists(GeneratorWriter(generator), TRIE, PROMPTS, 5, 3)
     best = dict(zip(map(tuple, lists.items.reshape(-1, 3)), lists.log_probabilities.ravel(),
                     strict=True))  # fmt: skip
     for chosen, value in zip(
@@ -163,7 +165,9 @@ def test_losses_without_a_reference_run_too():
     generator = policy()
     _, _, batch = batch_of(generator)
     for kind in ("ipo", "cdpo", "rdpo", "simpo", "cpo"):
-        module = AlignedPolicy(generator, config(loss_type=kind, label_smoothing=0.1))
+        module = AlignedPolicy(
+            GeneratorWriter(generator), config(loss_type=kind, label_smoothing=0.1)
+        )
         assert torch.isfinite(module(batch))
 
 

@@ -17,13 +17,14 @@ from llmrec.recommenders.onerec.alignment.pairs import (
     pick_pairs,
 )
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 
 PROMPTS = some_users(9)
 
 
 def everything(form="item_decoder", min_gap=0.0):
     generator, reward = policy(form), reward_model()
-    lists = written_lists(generator, TRIE, PROMPTS, 5, 3)
+    lists = written_lists(GeneratorWriter(generator), TRIE, PROMPTS, 5, 3)
     judged = judge_lists(reward, PROMPTS, lists)
     picked = pick_pairs(judged.rewards, min_gap)
     versions = ("policy-1", "reward-1")
@@ -110,7 +111,7 @@ def test_a_reward_without_bound_is_named():
 @pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
 def test_the_table_has_what_trl_asks_for_and_what_the_reference_said(form):
     generator, reward, lists, judged, picked, versions = everything(form)
-    pairs = make_pairs(PROMPTS, lists, judged, picked, generator, reward, versions)
+    pairs = make_pairs(PROMPTS, lists, judged, picked, GeneratorWriter(generator), reward, versions)
     frame = pairs.frame
     wanted = ["prompt", "chosen", "rejected", "ref_chosen_logps", "ref_rejected_logps"]
     assert set(wanted) <= set(frame.columns)
@@ -134,20 +135,22 @@ def test_lists_of_unequal_length_make_no_pair():
     shorter[picked.prompts[0], picked.rejected[0], 2] = 0
     with pytest.raises(DataError, match=r"pair 0 of user '.*' holds lists of 3 and 2 items"):
         make_pairs(
-            PROMPTS, Lists(shorter, lists.log_probabilities), judged, picked, generator, reward,
-            versions,
+            PROMPTS, Lists(shorter, lists.log_probabilities), judged, picked,
+            GeneratorWriter(generator), reward, versions,
         )  # fmt: skip
 
 
 def test_where_no_pair_is_picked_the_table_has_no_rows(tmp_path):
     generator, reward, lists, judged, some, versions = everything()
-    full = make_pairs(PROMPTS, lists, judged, some, generator, reward, versions)
+    full = make_pairs(PROMPTS, lists, judged, some, GeneratorWriter(generator), reward, versions)
     for rewards, counted in (
         (np.ones_like(judged.rewards), "all_equal"),
         (np.where(np.arange(5) < 1, judged.rewards, -np.inf), "fewer_than_two_lists"),
     ):
         picked = pick_pairs(rewards, 0.0)
-        pairs = make_pairs(PROMPTS, lists, judged, picked, generator, reward, versions)
+        pairs = make_pairs(
+            PROMPTS, lists, judged, picked, GeneratorWriter(generator), reward, versions
+        )
         assert pairs.frame.height == 0
         assert pairs.frame.schema == full.frame.schema
         assert pairs.counts[counted] == pairs.counts["prompts"] == 9
@@ -157,7 +160,7 @@ def test_where_no_pair_is_picked_the_table_has_no_rows(tmp_path):
 
 def test_saved_pairs_know_their_versions(tmp_path):
     generator, reward, lists, judged, picked, versions = everything()
-    pairs = make_pairs(PROMPTS, lists, judged, picked, generator, reward, versions)
+    pairs = make_pairs(PROMPTS, lists, judged, picked, GeneratorWriter(generator), reward, versions)
     pairs.save(tmp_path / "pairs.parquet")
     loaded = Pairs.load(tmp_path / "pairs.parquet", *versions)
     assert loaded.frame.equals(pairs.frame)

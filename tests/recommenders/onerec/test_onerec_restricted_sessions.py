@@ -12,7 +12,6 @@ from llmrec.errors import ConfigError, DataError, UnknownIdError
 from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
 from llmrec.recommenders.onerec.language import OneRecLM
-from llmrec.recommenders.onerec.serving import newest_read
 from llmrec.testing.tiny_llama import save_tiny_llama
 
 DATA = simulate("simulate:tiny@1").dataset
@@ -46,7 +45,7 @@ def probabilities(model, history, lists):
         rows = read.expand(len(lists), -1)
         found = model.network.list_log_probabilities(model.prompts, rows, torch.tensor(lists))
     else:
-        read = torch.from_numpy(history[-newest_read(model.generator) :].astype(int))
+        read = torch.from_numpy(history[-model.writer.newest(3) :].astype(int))
         rows = read.expand(len(lists), -1)
         found = list_log_probabilities(model.generator, rows, torch.tensor(lists))
     return found.detach().numpy()

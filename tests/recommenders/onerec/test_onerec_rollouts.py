@@ -11,6 +11,7 @@ from llmrec.recommenders.onerec.alignment import rollouts as module
 from llmrec.recommenders.onerec.alignment.prompts import draw_prompts
 from llmrec.recommenders.onerec.alignment.rollouts import Rollouts, roll_out, written_lists
 from llmrec.recommenders.onerec.alignment.versions import weights_version
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 from llmrec.recommenders.onerec.serving import search
 
 TRAIN = leave_one_out(simulate("simulate:tiny@1").dataset).train_histories()
@@ -52,9 +53,9 @@ def test_a_share_that_leaves_nothing():
 def test_lists_are_those_of_the_search(form, tmp_path):
     generator = policy(form)
     there = rollouts(tmp_path, generator)
-    assert roll_out(there, generator, TRIE) == 3
+    assert roll_out(there, GeneratorWriter(generator), TRIE) == 3
     found = there.load()
-    ((rows, beams),) = search(generator, TRIE, PROMPTS, 6, 2, exclude_seen=True)
+    ((rows, beams),) = search(GeneratorWriter(generator), TRIE, PROMPTS, 6, 2, exclude_seen=True)
     np.testing.assert_allclose(found.log_probabilities, beams.scores.numpy(), atol=1e-5)
     items = TRIE.items[TRIE.item_offsets[:-1].long()].numpy()
     leaves = beams.leaves.numpy()
@@ -65,7 +66,7 @@ def test_lists_are_those_of_the_search(form, tmp_path):
 @pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder"])
 def test_lists_of_shared_ids_have_no_seen_item(form):
     generator, trie = crowded_policy(form)
-    found = written_lists(generator, trie, PROMPTS, 6, 2)
+    found = written_lists(GeneratorWriter(generator), trie, PROMPTS, 6, 2)
     there = found.log_probabilities > -np.inf
     assert there.sum() > 40
     swapped = 0
@@ -83,30 +84,35 @@ def test_lists_of_shared_ids_have_no_seen_item(form):
 def test_shards_write_what_one_process_writes(tmp_path):
     generator = policy()
     alone, together = (rollouts(tmp_path / name, generator) for name in ("one", "two"))
-    roll_out(alone, generator, TRIE)
-    assert roll_out(together, generator, TRIE, (2, 2)) == 1
+    roll_out(alone, GeneratorWriter(generator), TRIE)
+    assert roll_out(together, GeneratorWriter(generator), TRIE, (2, 2)) == 1
     with pytest.raises(ArtifactError, match=r"lacks 2 of 3 parts, the first is part-00000"):
         together.load()
-    assert roll_out(together, generator, TRIE, (1, 2)) == 2
+    assert roll_out(together, GeneratorWriter(generator), TRIE, (1, 2)) == 2
     np.testing.assert_array_equal(alone.load().items, together.load().items)
-    assert roll_out(together, generator, TRIE) == 0
+    assert roll_out(together, GeneratorWriter(generator), TRIE) == 0
 
 
 def test_a_job_that_was_killed_writes_only_what_is_missing(tmp_path):
     generator = policy()
     there = rollouts(tmp_path, generator)
-    roll_out(there, generator, TRIE)
+    roll_out(there, GeneratorWriter(generator), TRIE)
     before = there.load()
     (tmp_path / "part-00001.parquet").unlink()
     told = []
-    assert roll_out(rollouts(tmp_path, generator), generator, TRIE, progress=told.append) == 1
+    assert (
+        roll_out(
+            rollouts(tmp_path, generator), GeneratorWriter(generator), TRIE, progress=told.append
+        )
+        == 1
+    )
     assert told == [1]
     np.testing.assert_array_equal(there.load().items, before.items)
 
 
 def test_lists_of_an_older_policy_are_refused_unless_allowed(tmp_path):
     old, new = policy(), policy(seed=1)
-    roll_out(rollouts(tmp_path, old), old, TRIE)
+    roll_out(rollouts(tmp_path, old), GeneratorWriter(old), TRIE)
     with pytest.raises(ArtifactError, match=r"were written by policy .* set allow_stale"):
         rollouts(tmp_path, new)
     allowed = rollouts(tmp_path, new, allow_stale=True)
@@ -116,14 +122,14 @@ def test_lists_of_an_older_policy_are_refused_unless_allowed(tmp_path):
 
 def test_missing_parts_of_an_older_policy_cannot_be_written(tmp_path):
     old, new = policy(), policy(seed=1)
-    roll_out(rollouts(tmp_path, old), old, TRIE, (1, 2))
+    roll_out(rollouts(tmp_path, old), GeneratorWriter(old), TRIE, (1, 2))
     with pytest.raises(ArtifactError, match="which the policy now cannot write"):
-        roll_out(rollouts(tmp_path, new, allow_stale=True), new, TRIE)
+        roll_out(rollouts(tmp_path, new, allow_stale=True), GeneratorWriter(new), TRIE)
 
 
 def test_lists_of_another_job_are_refused_by_name(tmp_path):
     generator = policy()
-    roll_out(rollouts(tmp_path, generator), generator, TRIE)
+    roll_out(rollouts(tmp_path, generator), GeneratorWriter(generator), TRIE)
     with pytest.raises(ArtifactError, match=r"unlike: lists\)"):
         Rollouts(tmp_path, PROMPTS, 5, 2, weights_version(generator))
     with pytest.raises(ArtifactError, match=r"unlike: prompts\)"):
@@ -138,7 +144,7 @@ def test_shards_are_counted_from_one(tmp_path):
 
 def test_users_with_few_items_left_get_fewer_lists():
     generator = policy()
-    found = written_lists(generator, TRIE, some_users(3), 500, 1)
+    found = written_lists(GeneratorWriter(generator), TRIE, some_users(3), 500, 1)
     left = 9 - some_users(3).lengths
     assert ((found.log_probabilities > -np.inf).sum(1) == left).all()
     assert ((found.items > 0).sum((1, 2)) == left).all()

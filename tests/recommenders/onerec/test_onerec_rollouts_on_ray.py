@@ -35,8 +35,8 @@ def test_workers_write_what_one_process_writes(tmp_path, monkeypatch):
     model = trained(tmp_path / "model")
     version = weights_version(model.generator)
     alone, together = (Rollouts(tmp_path / name, PROMPTS, 4, 3, version) for name in ("a", "b"))
-    roll_out(alone, model.generator, model.trie)
-    roll_out(together, model.generator, model.trie, (1, 4))  # some parts are there already
+    roll_out(alone, model.writer, model.trie)
+    roll_out(together, model.writer, model.trie, (1, 4))  # some parts are there already
     assert roll_out_on_ray(together, tmp_path / "model", workers=2) == 3
     np.testing.assert_array_equal(alone.load().items, together.load().items)
     np.testing.assert_allclose(

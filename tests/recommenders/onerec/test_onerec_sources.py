@@ -51,7 +51,7 @@ def test_metrics_of_the_beam_are_those_of_the_whole_catalogue(model, split, filt
     cases, width = split.cases("valid"), len(model.vocabulary)
     model.config = model.config.model_copy(update={"beam": width})
     expected = ranking_metrics(model._score_catalog, cases, names, filter_seen)
-    found = beam_metrics(model.generator, model.trie, cases, names, width, filter_seen)
+    found = beam_metrics(model.writer, model.trie, cases, names, width, filter_seen)
     assert found == pytest.approx(expected, abs=1e-9)
 
 

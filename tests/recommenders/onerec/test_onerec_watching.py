@@ -12,6 +12,7 @@ from llmrec.recommenders.onerec.alignment.watching import (
     legal_lists,
     list_diversity,
 )
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 from llmrec.recommenders.onerec.trie import Trie
 
 
@@ -30,19 +31,20 @@ def test_legal_lists_against_a_loop():
 @pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
 def test_free_legality_is_a_share_and_one_where_all_codes_exist(form):
     generator = policy(form)
-    found = free_legality(generator, TRIE, some_users(20))
+    found = free_legality(GeneratorWriter(generator), TRIE, some_users(20), 3)
     assert 0 <= found <= 1
     every = np.array([[a, b, c] for a in range(4) for b in range(3) for c in range(5)])
     generator.codes = torch.from_numpy(np.vstack([[0, 0, 0], every]))
     full = Trie.build(every, (4, 3, 5))
-    assert free_legality(generator, full, users([[1], [2]])) == 1.0
+    assert free_legality(GeneratorWriter(generator), full, users([[1], [2]]), 3) == 1.0
 
 
 @pytest.mark.parametrize("form", ["item_decoder", "encoder_decoder", "decoder"])
 def test_free_legality_is_not_told_where_codes_that_do_not_exist_are_never_trained(form):
     watch = Watch(some_users(8), TRIE, reward_model(), 5, 3)
     plain, existing = (
-        watch.figures(policy(form, choices=choices)) for choices in ("all", "existing")
+        watch.figures(GeneratorWriter(policy(form, choices=choices)))
+        for choices in ("all", "existing")
     )
     assert plain.keys() - existing.keys() == {"free_legality"}
     assert not existing.keys() - plain.keys()
@@ -67,7 +69,9 @@ def test_the_guard_knows_rewards_below_zero():
 def test_divergence_of_a_policy_from_itself_is_zero():
     generator = policy()
     watch = Watch(some_users(8), TRIE, reward_model(), 5, 3)
-    assert watch.figures(generator, generator)["kl"] == pytest.approx(0, abs=1e-5)
-    other = watch.figures(generator, policy(seed=3))
+    assert watch.figures(GeneratorWriter(generator), GeneratorWriter(generator))[
+        "kl"
+    ] == pytest.approx(0, abs=1e-5)
+    other = watch.figures(GeneratorWriter(generator), GeneratorWriter(policy(seed=3)))
     assert other["kl"] > 0
     assert other["reward_max"] >= other["reward_mean"]

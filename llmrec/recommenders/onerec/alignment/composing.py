@@ -13,14 +13,14 @@ from llmrec.data.histories import Histories
 from llmrec.recommenders.onerec.alignment.pairs import reference_log_probabilities
 from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.alignment.rollouts import Lists
-from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.serving import search, unseen_items
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.writer import Writer
 
 
 @torch.inference_mode()
 def composed_lists(
-    generator: Generator,
+    writer: Writer,
     trie: Trie,
     reward: RewardModel,
     histories: Histories,
@@ -30,7 +30,7 @@ def composed_lists(
     """One list for every history.
 
     Args:
-        generator: In evaluation mode; says which next items are probable.
+        writer: In evaluation mode; says which next items are probable.
         trie: The semantic IDs.
         reward: In evaluation mode.
         histories: ``[n]``; their items are left out.
@@ -41,7 +41,7 @@ def composed_lists(
         Lists of one per history; where fewer than ``items`` items are left, none.
     """
     codes = np.zeros((len(histories), items), dtype=np.int32)
-    for rows, found in search(generator, trie, histories, pool, exclude_seen=True):
+    for rows, found in search(writer, trie, histories, pool, exclude_seen=True):
         block = histories.block(rows.start, rows.stop)
         read = padded_histories(reward, block)
         unseen = unseen_items(trie, found.leaves, block)[..., 0]
@@ -49,7 +49,7 @@ def composed_lists(
         codes[rows] = greedy_lists(reward, read, choice.to(read.device), items).cpu().numpy()
     scores = np.full(len(histories), -np.inf, dtype=np.float32)
     whole = np.flatnonzero((codes > 0).all(1))
-    scores[whole] = reference_log_probabilities(generator, histories.take(whole), codes[whole])
+    scores[whole] = reference_log_probabilities(writer, histories.take(whole), codes[whole])
     return Lists(codes[:, None], scores[:, None])
 
 

@@ -12,7 +12,6 @@ nothing better to offer than the one before; the last good policy is kept. An it
 single pair trains nothing: its policy is the one before, and the next draws other prompts.
 """
 
-import copy
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -41,9 +40,9 @@ from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, Rollouts, roll_out
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.alignment.watching import Watch, guarded, holds
-from llmrec.recommenders.onerec.model import OneRec
-from llmrec.recommenders.onerec.serving import newest_read
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 from llmrec.recommenders.onerec.validation import beam_metrics
+from llmrec.recommenders.onerec.writer import Writer
 from llmrec.storage import atomic_file, read_json, write_json
 from llmrec.training.setup import processes
 from llmrec.training.trainer import Trainer
@@ -53,7 +52,7 @@ _SLOWER = 3.0  # by how much a second attempt learns more slowly
 _CHOOSES = "aligned"  # the metric of the loop: the reward, guarded by the validation metric
 
 Watched = Mapping[str, float]
-Also = Callable[[OneRec], Watched]
+Also = Callable[[ListRecommender[Any]], Watched]
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ class Iteration:
 
 
 class Alignment:
-    """The loop over one fitted model, whose generator is changed in place.
+    """The loop over one fitted model, whose network is changed in place.
 
     Args:
-        model: A fitted generator of lists.
+        model: A fitted writer of lists.
         train: The training events it was fitted on.
         valid: Cases whose metric must not fall.
         reward: The reward model, in evaluation mode.
@@ -102,7 +101,7 @@ class Alignment:
 
     def __init__(
         self,
-        model: OneRec,
+        model: ListRecommender[Any],
         train: Histories,
         valid: Cases,
         reward: RewardModel,
@@ -111,15 +110,15 @@ class Alignment:
         resume: bool = False,
         also: Also | None = None,
     ) -> None:
-        self.items = model.config.generator.session
+        self.items = model.longest_session
         if self.items < 2:
             raise ConfigError(
-                "alignment judges lists, but this model writes single items: train it with "
-                "generator.session of 2 or more."
+                "alignment judges lists, but this model writes single items: train it with a "
+                "session of 2 or more (generator.session of onerec)."
             )
         self.model, self.config, self.folder = model, config, Path(folder)
         self._train, self._valid, self._also = train, valid, also
-        self._reward = reward.to(model.generator.codes.device).eval()
+        self._reward = reward.to(self._policy.codes.device).eval()
         self._judge = weights_version(reward)
         self._state = processes()
         if not resume and self._state.is_main_process:
@@ -138,7 +137,7 @@ class Alignment:
 
     def _take_over(self) -> None:
         """Refuse iterations of another alignment, or say of which those to come are."""
-        policy = weights_version(self._generator)
+        policy = self._version()
         about = told(self.config, self._train, policy, self._judge)
         require_alike(self.folder, about)
         self._state.wait_for_everyone()  # nobody writes before everybody has looked
@@ -168,15 +167,18 @@ class Alignment:
             number += 1
         if number > self.config.iterations:
             return 0
-        return roll_out(self._rollouts(number), self._generator, self.model.trie, shard)
+        return roll_out(self._rollouts(number), self._policy, self.model.trie, shard)
 
     @property
     def _metric(self) -> str:
         return self.config.training.metric
 
     @property
-    def _generator(self) -> Any:
-        return self.model.generator
+    def _policy(self) -> Writer:
+        return self.model.writer
+
+    def _version(self) -> str:
+        return weights_version(self._policy.network)
 
     def _place(self, number: int) -> Path:
         return self.folder / f"iteration-{number:02d}"
@@ -186,7 +188,7 @@ class Alignment:
         if not file.is_file():
             if self._state.is_main_process:
                 figures = self._with_others(self._watched(None))
-                found = Iteration(0, weights_version(self._generator), figures)
+                found = Iteration(0, self._version(), figures)
                 write_json(file, asdict(found))
             self._state.wait_for_everyone()
         return Iteration(**read_json(file))
@@ -197,18 +199,18 @@ class Alignment:
             self._load(number)
             return Iteration(**read_json(place / _DONE))
         pairs = self._pairs(number)
-        reference = copy.deepcopy(self._generator)
+        reference = self._policy.copied()
         log = self._learn(number, pairs, reference) if pairs.frame.height else []
         figures = self._with_others(_best_of(log) or self._watched(reference))
         better = self._holds(figures) and self._guarded(figures) > self._guarded(before.figures)
         kept = better or not pairs.frame.height  # without pairs it is the policy before
         if not kept:
-            self._generator.load_state_dict(reference.state_dict())
-        version = weights_version(self._generator)
+            self._policy.network.load_state_dict(reference.network.state_dict())
+        version = self._version()
         found = Iteration(number, version, figures, pairs.counts, log, kept)
         if self._state.is_main_process:
             with atomic_file(place / _POLICY) as temporary:
-                weights = self._generator.state_dict()
+                weights = self._policy.network.state_dict()
                 save_file({k: v.cpu().contiguous() for k, v in weights.items()}, temporary)
             write_json(place / _DONE, asdict(found))
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
@@ -216,7 +218,7 @@ class Alignment:
         return found
 
     def _load(self, number: int) -> None:
-        self._generator.load_state_dict(load_file(self._place(number) / _POLICY))
+        self._policy.network.load_state_dict(load_file(self._place(number) / _POLICY))
 
     def _rollouts(self, number: int) -> Rollouts:
         config = self.config
@@ -226,7 +228,7 @@ class Alignment:
             prompts,
             config.lists,
             self.items,
-            weights_version(self._generator),
+            self._version(),
             config.allow_stale,
         )
 
@@ -236,12 +238,12 @@ class Alignment:
         rollouts = self._rollouts(number)
         if not (place / _PAIRS).is_file():
             share = (state.process_index + 1, state.num_processes)
-            roll_out(rollouts, self._generator, self.model.trie, share)
+            roll_out(rollouts, self._policy, self.model.trie, share)
             state.wait_for_everyone()
             if state.is_main_process:
                 self._judged(number, rollouts).save(place / _PAIRS)
             state.wait_for_everyone()
-        return Pairs.load(place / _PAIRS, weights_version(self._generator), self._judge)
+        return Pairs.load(place / _PAIRS, self._version(), self._judge)
 
     def _judged(self, number: int, rollouts: Rollouts) -> Pairs:
         config, lists = self.config, rollouts.load()
@@ -251,30 +253,30 @@ class Alignment:
         picked = pick_pairs(
             judged.rewards, config.min_gap, config.pick, config.training.seed + number
         )
-        versions = (weights_version(self._generator), self._judge)
+        versions = (self._version(), self._judge)
         return make_pairs(
-            rollouts.prompts, lists, judged, picked, self._generator, self._reward, versions
+            rollouts.prompts, lists, judged, picked, self._policy, self._reward, versions
         )
 
     def _composed(self, prompts: Histories) -> Lists:
         """A list of every prompt that is put together by reward."""
-        generator, pool = self._generator.eval(), self.config.compose_from
-        return composed_lists(generator, self.model.trie, self._reward, prompts, pool, self.items)
+        policy, pool = self._policy, self.config.compose_from
+        return composed_lists(policy, self.model.trie, self._reward, prompts, pool, self.items)
 
-    def _learn(self, number: int, pairs: Pairs, reference: Any) -> list[dict[str, Any]]:
+    def _learn(self, number: int, pairs: Pairs, reference: Writer) -> list[dict[str, Any]]:
         """Train; where the metric falls too far, from the start again and more slowly."""
         log: list[dict[str, Any]] = []
         for attempt in range(self.config.retries + 1):
-            self._generator.load_state_dict(reference.state_dict())
+            self._policy.network.load_state_dict(reference.network.state_dict())
             log = self._attempt(number, attempt, pairs, reference)
             if any(self._holds(row["valid"]) for row in log if "valid" in row):
                 break
         return log
 
     def _attempt(
-        self, number: int, attempt: int, pairs: Pairs, reference: Any
+        self, number: int, attempt: int, pairs: Pairs, reference: Writer
     ) -> list[dict[str, Any]]:
-        config, generator = self.config, self._generator
+        config, policy = self.config, self._policy
         # every iteration has a seed of its own, or all would draw one order of rows
         update = {
             "metric": _CHOOSES,
@@ -283,7 +285,7 @@ class Alignment:
         }
         training = config.training.model_copy(update=update)
         rows = AlignmentRows(
-            self.model.training_rows(self._train), pairs, newest_read(generator), training.seed
+            self.model.training_rows(self._train), pairs, policy.newest(self.items), training.seed
         )
 
         def validate() -> Watched:
@@ -294,8 +296,8 @@ class Alignment:
         about = {**lasting, "policy": pairs.policy}
         checkpoints = self._place(number) / "checkpoints" / f"attempt-{attempt}"
         trainer = Trainer(training, checkpoints, resume=True, model_settings=about)
-        log = trainer.fit(AlignedPolicy(generator, config), rows, validate)
-        generator.eval()
+        log = trainer.fit(AlignedPolicy(policy, config), rows, validate)
+        policy.network.eval()
         return log
 
     def _holds(self, figures: Watched) -> bool:
@@ -309,17 +311,17 @@ class Alignment:
         return figures if self._also is None else {**figures, **self._also(self.model)}
 
     @torch.inference_mode()
-    def _watched(self, reference: Any | None) -> dict[str, float]:
-        generator = self._generator.eval()
+    def _watched(self, reference: Writer | None) -> dict[str, float]:
+        policy = self._policy
         metric = beam_metrics(
-            generator,
+            policy,
             self.model.trie,
             self._valid,
             [self._metric],
             self.model.config.beam,
             self.model.config.validation_filters_seen,
         )
-        return {**metric, **self._watch.figures(generator, reference)}
+        return {**metric, **self._watch.figures(policy, reference)}
 
 
 def _best_of(log: list[dict[str, Any]]) -> dict[str, float] | None:

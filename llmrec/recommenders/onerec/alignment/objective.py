@@ -23,10 +23,10 @@ from llmrec.data.ragged import offsets_of, span_indices
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
 from llmrec.recommenders.onerec.alignment.losses import PairLogProbs, margins, preference_losses
 from llmrec.recommenders.onerec.alignment.pairs import Pairs
-from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
-from llmrec.recommenders.onerec.generator.network import Generator, SessionBatch
 from llmrec.recommenders.onerec.generator.rows import Int64Array, padded
-from llmrec.training.batches import BatchSource
+from llmrec.recommenders.onerec.writer import Writer
+from llmrec.training.batches import Batch, BatchSource
+from llmrec.training.epochs import EpochAware
 
 _WATCHED = ("pairs", "preference_loss", "chosen", "rejected", "margin", "accuracy")
 
@@ -60,7 +60,7 @@ class PairBatch:
 class AlignmentBatch:
     """Training rows as in supervised training, and the pairs dealt to them."""
 
-    rows: SessionBatch
+    rows: Batch
     pairs: PairBatch
 
     @property
@@ -79,9 +79,9 @@ class AlignmentRows:
     Pairs are dealt to rows by chance, once: an epoch sees every row and every pair once.
 
     Args:
-        rows: The rows of supervised training, whose batches are :class:`SessionBatch`.
+        rows: The rows of supervised training.
         pairs: Pairs; their histories are cut to ``newest`` items.
-        newest: Items of a history that the generator reads.
+        newest: Items of a history that the writer reads before a list.
         seed: Of the deal.
     """
 
@@ -117,32 +117,31 @@ class AlignmentRows:
             self._rejected[own],
             self._reference[own],
         )
-        found = self._rows.batch(rows, generator)
-        assert isinstance(found, SessionBatch)
-        return AlignmentBatch(found, pairs)
+        return AlignmentBatch(self._rows.batch(rows, generator), pairs)
 
 
 class AlignedPolicy(nn.Module):
-    """A generator under the loss of the module; implements ``EpochAware``.
+    """A network under the loss of the module; implements ``EpochAware``.
 
     Args:
-        generator: The policy, trained in place.
+        writer: The policy, whose network is trained in place.
         config: Loss, its settings and its weight.
     """
 
     totals: Tensor
-    scratch_state = frozenset({"generator.codes", "totals"})
+    scratch_state = frozenset({"network.codes", "totals"})
     skips_parameters = True  # where a batch has no pairs
 
-    def __init__(self, generator: Generator, config: AlignmentConfig) -> None:
+    def __init__(self, writer: Writer, config: AlignmentConfig) -> None:
         super().__init__()
-        self.generator, self.config = generator, config
+        self._writer, self.config = writer, config
+        self.network = writer.network
         # in a buffer, so that a training resumed half-way reports what it would have
         self.register_buffer("totals", torch.zeros(len(_WATCHED), dtype=torch.float64))
 
     def forward(self, batch: AlignmentBatch) -> Tensor:
         """The loss times the codes of the batch, a scalar."""
-        loss: Tensor = self.generator(batch.rows)
+        loss: Tensor = self.network(batch.rows)
         if not len(batch.pairs):
             self._add(torch.zeros_like(self.totals))
             return loss
@@ -157,7 +156,7 @@ class AlignedPolicy(nn.Module):
             config.rpo_alpha,
         )
         self._watch(pairs, losses)
-        codes = batch.pairs.chosen.shape[1] * self.generator.levels
+        codes = batch.pairs.chosen.shape[1] * len(self._writer.sizes)
         return loss + config.weight * codes * losses.sum()
 
     def pair_log_probabilities(self, pairs: PairBatch) -> PairLogProbs:
@@ -166,18 +165,15 @@ class AlignedPolicy(nn.Module):
         That is without dropout and in the precision of the weights: rounded to bf16, a list is off
         by more than a step changes it.
         """
-        was_training = self.generator.training
-        self.generator.eval()
+        was_training, levels = self.network.training, len(self._writer.sizes)
+        self.network.eval()
         with torch.autocast(pairs.chosen.device.type, enabled=False):
-            both = list_log_probabilities(
-                self.generator,
+            both = self._writer.list_log_probabilities(
                 torch.cat([pairs.history, pairs.history]),
                 torch.cat([pairs.chosen, pairs.rejected]),
             )
-        self.generator.train(was_training)
-        codes = [
-            (side > 0).sum(1) * self.generator.levels for side in (pairs.chosen, pairs.rejected)
-        ]
+        self.network.train(was_training)
+        codes = [(side > 0).sum(1) * levels for side in (pairs.chosen, pairs.rejected)]
         chosen, rejected = both.chunk(2)
         return PairLogProbs(
             chosen, rejected, pairs.reference[:, 0], pairs.reference[:, 1], codes[0], codes[1]
@@ -189,7 +185,7 @@ class AlignedPolicy(nn.Module):
 
     def end_epoch(self) -> Mapping[str, float]:
         """Means over the epoch's pairs: loss, log-probabilities, margin, share that is in order."""
-        figures = dict(self.generator.end_epoch())
+        figures = dict(self.network.end_epoch()) if isinstance(self.network, EpochAware) else {}
         count = float(self.totals[0])
         if count:
             means = (self.totals[1:] / count).tolist()

@@ -9,7 +9,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,10 @@ import torch
 from llmrec.data.histories import Histories
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.inference.batch.ray_cluster import ray_cluster
+from llmrec.recommenders.artifacts import load
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, Rollouts, written_lists
 from llmrec.recommenders.onerec.alignment.versions import weights_version
-from llmrec.recommenders.onerec.model import OneRec
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -68,8 +69,8 @@ class _Worker:
 
     def __init__(self, model: str, threads: int, shape: tuple[int, int]) -> None:
         torch.set_num_threads(threads)
-        self._model = OneRec.from_pretrained(model)
-        self._policy, self._shape = weights_version(self._model.generator), shape
+        self._model = cast(ListRecommender[Any], load(model))
+        self._policy, self._shape = weights_version(self._model.writer.network), shape
 
     def __call__(self, batch: pa.Table) -> dict[str, list[Any]]:
         (row,) = batch.to_pylist()
@@ -79,7 +80,7 @@ class _Worker:
             np.asarray(row["offsets"], dtype=np.int64),
             self._model.vocabulary,
         )
-        found = written_lists(self._model.generator, self._model.trie, histories, *self._shape)
+        found = written_lists(self._model.writer, self._model.trie, histories, *self._shape)
         return {
             "part": [row["part"]],
             "policy": [self._policy],

@@ -21,9 +21,7 @@ from llmrec.data.histories import Histories
 from llmrec.errors import ArtifactError, DataError
 from llmrec.recommenders.onerec.alignment.reward import RewardModel, padded_histories
 from llmrec.recommenders.onerec.alignment.rollouts import Lists
-from llmrec.recommenders.onerec.generator.lists import list_log_probabilities
-from llmrec.recommenders.onerec.generator.network import Generator
-from llmrec.recommenders.onerec.serving import read_histories
+from llmrec.recommenders.onerec.writer import Writer, read_histories
 from llmrec.storage import atomic_file
 
 FloatArray = npt.NDArray[np.float32]
@@ -202,7 +200,7 @@ def make_pairs(
     lists: Lists,
     judged: Judgements,
     picked: Picked,
-    reference: Generator,
+    reference: Writer,
     reward: RewardModel,
     versions: tuple[str, str],
 ) -> Pairs:
@@ -260,15 +258,15 @@ def _item_lists(histories: Histories) -> pl.Series:
 
 @torch.no_grad()
 def reference_log_probabilities(
-    generator: Generator, histories: Histories, lists: npt.NDArray[np.int32]
+    writer: Writer, histories: Histories, lists: npt.NDArray[np.int32]
 ) -> FloatArray:
     """``[n]`` float32 log-probabilities of lists ``[n, m]``; dropout is off in evaluation mode."""
-    generator.eval()
+    writer.network.eval()
     found = np.empty(len(lists), dtype=np.float32)
-    device = generator.codes.device
+    device = writer.codes.device
     for start in range(0, len(lists), _PAIRS_AT_ONCE):
         rows = slice(start, min(start + _PAIRS_AT_ONCE, len(lists)))
-        read = read_histories(generator, histories.block(rows.start, rows.stop))
+        read = read_histories(writer, histories.block(rows.start, rows.stop), lists.shape[1])
         written = torch.from_numpy(lists[rows].astype(np.int64)).to(device)
-        found[rows] = list_log_probabilities(generator, read, written).cpu().numpy()
+        found[rows] = writer.list_log_probabilities(read, written).cpu().numpy()
     return found

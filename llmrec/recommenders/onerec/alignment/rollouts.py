@@ -19,9 +19,9 @@ from llmrec.data.hashing import hash_arrays
 from llmrec.data.histories import Histories
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.recommenders.onerec.alignment.versions import weights_version
-from llmrec.recommenders.onerec.generator.network import Generator
 from llmrec.recommenders.onerec.serving import search, unseen_items
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.writer import Writer
 from llmrec.storage import atomic_file, read_json, write_json
 
 ABOUT = "rollouts.json"
@@ -176,7 +176,7 @@ class Rollouts:
 
 def roll_out(
     rollouts: Rollouts,
-    generator: Generator,
+    writer: Writer,
     trie: Trie,
     shard: tuple[int, int] = (1, 1),
     progress: Callable[[int], None] | None = None,
@@ -185,7 +185,7 @@ def roll_out(
 
     Args:
         rollouts: Where they go.
-        generator: The policy, in evaluation mode.
+        writer: The policy, in evaluation mode.
         trie: The semantic IDs.
         shard: ``(i, n)``, ``i`` from 1: this process writes every n-th part.
         progress: Told the number of every part when it is there.
@@ -197,13 +197,13 @@ def roll_out(
         ArtifactError: Parts are missing that only another policy could have written.
     """
     waiting = rollouts.pending(shard)
-    if waiting and weights_version(generator) != rollouts.policy:
+    if waiting and weights_version(writer.network) != rollouts.policy:
         raise ArtifactError(
             f"{rollouts.folder} lacks parts of policy {rollouts.policy}, which the policy now "
             "cannot write; remove the folder."
         )
     for part in waiting:
-        found = written_lists(generator, trie, rollouts.block(part), *rollouts.shape)
+        found = written_lists(writer, trie, rollouts.block(part), *rollouts.shape)
         rollouts.keep(part, found)
         if progress is not None:
             progress(part)
@@ -211,12 +211,12 @@ def roll_out(
 
 
 def written_lists(
-    generator: Generator, trie: Trie, histories: Histories, lists: int, items: int
+    writer: Writer, trie: Trie, histories: Histories, lists: int, items: int
 ) -> Lists:
     """The most probable lists of unseen items for every history.
 
     Args:
-        generator: In evaluation mode.
+        writer: In evaluation mode.
         trie: The semantic IDs.
         histories: ``[n]``.
         lists: Lists per history.
@@ -226,7 +226,7 @@ def written_lists(
         np.zeros((len(histories), lists, items), dtype=np.int32),
         np.full((len(histories), lists), -np.inf, dtype=np.float32),
     )
-    for rows, beams in search(generator, trie, histories, lists, items, exclude_seen=True):
+    for rows, beams in search(writer, trie, histories, lists, items, exclude_seen=True):
         width = beams.scores.shape[1]
         block = histories.block(rows.start, rows.stop)
         found.items[rows, :width] = unseen_items(trie, beams.leaves, block)

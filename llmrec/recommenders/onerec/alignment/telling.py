@@ -9,7 +9,7 @@ from llmrec.data.histories import Histories
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists
-from llmrec.recommenders.onerec.model import OneRec
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 
 _SHOWN, _NEWEST = 8, 6
 
@@ -33,7 +33,7 @@ class ExampleSessions:
             for row, user in enumerate(self._histories.user_ids.to_list())
         ]
 
-    def add(self, stage: str, model: OneRec) -> None:
+    def add(self, stage: str, model: ListRecommender[Any]) -> None:
         """Write the sessions of a stage, as the model serves them now."""
         codes, scores = model.session_codes(self._histories)
         lists = Lists(codes[:, None], scores[:, None])

@@ -17,10 +17,8 @@ from llmrec.data.histories import Histories
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists, reference_log_probabilities
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
-from llmrec.recommenders.onerec.generator.forms import search_steps
-from llmrec.recommenders.onerec.generator.network import Generator
-from llmrec.recommenders.onerec.serving import read_histories
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.writer import Writer, read_histories
 
 _USERS_AT_ONCE = 256
 
@@ -43,7 +41,7 @@ class Watch:
     lists: int
     items: int
 
-    def figures(self, policy: Generator, reference: Generator | None = None) -> dict[str, float]:
+    def figures(self, policy: Writer, reference: Writer | None = None) -> dict[str, float]:
         """Means over the watched users.
 
         Args:
@@ -68,13 +66,13 @@ class Watch:
             "legality": float(legal_lists(served, self.histories, self.trie).mean()),
             "list_diversity": list_diversity(served[some], policy.codes[:, 0].cpu().numpy()),
         }
-        if policy.existing is None:
-            figures["free_legality"] = free_legality(policy, self.trie, self.histories)
+        if not policy.knows_what_exists:
+            figures["free_legality"] = free_legality(policy, self.trie, self.histories, self.items)
         if reference is not None:
             figures["kl"] = self._divergence(found, reference)
         return figures
 
-    def _divergence(self, found: Lists, reference: Generator) -> float:
+    def _divergence(self, found: Lists, reference: Writer) -> float:
         """Mean KL divergence from the reference over the lists of the beam, both renormalised."""
         n, lists, m = found.items.shape
         repeated = self.histories.take(np.repeat(np.arange(n), lists))
@@ -107,7 +105,7 @@ def legal_lists(
 
 
 @torch.inference_mode()
-def free_legality(generator: Generator, trie: Trie, histories: Histories) -> float:
+def free_legality(writer: Writer, trie: Trie, histories: Histories, items: int) -> float:
     """Share of lists whose first item exists where every code is chosen without the trie.
 
     What is served is always legal. This says how well the policy knows which IDs there are; it
@@ -115,15 +113,16 @@ def free_legality(generator: Generator, trie: Trie, histories: Histories) -> flo
     at: what does not exist cannot be read to go on. A policy with ``choices: existing`` never
     learns that what does not exist is improbable, so of it this says nothing.
     """
-    steps = search_steps(generator)
-    there = torch.from_numpy(trie.item_leaves >= 0).to(generator.codes.device)
-    known = _keys(generator.codes[1:][there], generator.sizes)
+    steps = writer.steps()
+    there = torch.from_numpy(trie.item_leaves >= 0).to(writer.codes.device)
+    known = _keys(writer.codes[1:][there], writer.sizes)
     legal = 0
     for start in range(0, len(histories), _USERS_AT_ONCE):
         block = histories.block(start, min(start + _USERS_AT_ONCE, len(histories)))
-        with generator.writing_lists():
-            written = _greedy_item(steps, read_histories(generator, block), generator.levels)
-        legal += int(torch.isin(_keys(written, generator.sizes), known).sum())
+        with writer.writing(items):
+            history = read_histories(writer, block, items)
+            written = _greedy_item(steps, history, len(writer.sizes))
+        legal += int(torch.isin(_keys(written, writer.sizes), known).sum())
     return legal / max(len(histories), 1)
 
 

@@ -8,11 +8,12 @@ beside IDs has no part in a recommendation. Scores are log-probabilities over th
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
@@ -21,26 +22,25 @@ from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.inference.hf_loading import load_model, width_and_context
 from llmrec.inference.hf_tokenizer import HFTokens
 from llmrec.inference.opening import parse_name, seen_by
-from llmrec.recommenders.base import FloatArray
-from llmrec.recommenders.onerec.beam import BeamLists
-from llmrec.recommenders.onerec.cold_items import Int32Array
-from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
+from llmrec.recommenders.onerec.generative import default_device
 from llmrec.recommenders.onerec.generator.sessions import SessionRule, told_sessions
+from llmrec.recommenders.onerec.growing import require_codes_only
 from llmrec.recommenders.onerec.language.config import OneRecLMConfig
 from llmrec.recommenders.onerec.language.network import LanguageNetwork
-from llmrec.recommenders.onerec.language.search import LanguageSearch
-from llmrec.recommenders.onerec.language.texts import Prompts
+from llmrec.recommenders.onerec.language.texts import Prompts, TextRows
 from llmrec.recommenders.onerec.language.tokens import add_codes, code_tokens
 from llmrec.recommenders.onerec.language.weights import from_arrays, to_arrays
-from llmrec.recommenders.onerec.serving import served_lists, session_length, session_trie
+from llmrec.recommenders.onerec.language.writer import LanguageWriter
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.training.batches import BatchSource
 from llmrec.training.seeds import seed_everything
 
 _IDS = ("codes", "sizes", "popularity", "first_token")  # saved beside the weights
 
 
-class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
+class OneRecLM(ListRecommender[OneRecLMConfig]):
     """OneRec on a language model (in the style of MiniOneRec, arXiv 2510.24431).
 
     Before :meth:`fit`, give it texts with :meth:`use_catalog`, vectors with :meth:`use_vectors`,
@@ -72,6 +72,18 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         return self._fitted().prompts
 
     @property
+    def writer(self) -> LanguageWriter:
+        """See the base class."""
+        parts = self._fitted()
+        parts.network.eval()
+        return parts.writer(self.config.history)
+
+    @property
+    def longest_session(self) -> int:
+        """See the base class; lists are texts like those it was trained on, so none is longer."""
+        return min(self.config.session, self.config.history)
+
+    @property
     def trie(self) -> Trie:
         """The semantic IDs of a fitted model."""
         return self._fitted().trie
@@ -87,11 +99,8 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         first = add_codes(model, tokens.tokenizer, ids.sizes)
         self._parts = parts = _Parts(model, tokens, ids.codes, ids.sizes, ids.popularity, first)
         parts.require_room(config.history)
-        parts.make_search(config.history)
         self.details["sessions"] = told_sessions(SessionRule())
-        rows = parts.prompts.sequences(train, config.history)
-        if config.titles and self._catalog is not None:
-            rows = rows + parts.prompts.titles(self._catalog.titles.fill_null("").to_list())
+        rows = self._rows(train, parts.prompts)
         validate = None
         if valid is not None:
             metrics, filtered = [config.training.metric], config.validation_filters_seen
@@ -104,44 +113,24 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         self._standing = standing
         parts.network.eval()
 
+    def training_rows(self, train: Histories) -> BatchSource:
+        """See the base class; titles are among them where the model has a catalog."""
+        return self._rows(train, self.prompts)
+
+    def _rows(self, train: Histories, prompts: Prompts) -> TextRows:
+        rows = prompts.sequences(train, self.config.history)
+        if self.config.titles and self._catalog is not None:
+            rows = rows + prompts.titles(self._catalog.titles.fill_null("").to_list())
+        return rows
+
     def _events(self) -> npt.NDArray[np.int64]:
         return self._fitted().popularity
 
     def _put_ids(self, ids: SemanticIds, popularity: npt.NDArray[np.int64]) -> None:
+        require_codes_only(False, self.reward_model is not None)
         old = self._fitted()
         model = copy.deepcopy(old.network.model)
         self._parts = _Parts(model, old.tokens, ids.codes, ids.sizes, popularity, old.first)
-        self._parts.make_search(self.config.history)
-
-    def session_codes(
-        self,
-        histories: Histories,
-        m: int | None = None,
-        exclude_seen: bool = True,
-        best_of: int | None = None,
-        allowed: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[Int32Array, FloatArray]:
-        """See the base class; lists are texts like those it was trained on, so none is too long."""
-        if best_of not in (None, 1):
-            raise ConfigError(
-                f"best_of={best_of} needs a reward model, and onerec_lm takes none: leave it out, "
-                "or align the recommender 'onerec'."
-            )
-        m = session_length(m, min(self.config.session, self.config.history))
-        trie, parts = session_trie(self.trie, m, allowed), self._fitted()
-        parts.network.eval()
-        found = parts.search.lists(histories, self.config.beam, m, exclude_seen, trie)
-        return served_lists(found, trie, histories, m, exclude_seen)
-
-    def _search(
-        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
-    ) -> Iterator[tuple[slice, BeamLists]]:
-        parts = self._fitted()
-        parts.network.eval()
-        return parts.search.lists(histories, width, 1, exclude_seen, trie)
-
-    def _exact_scores(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
-        return self._fitted().search.candidate_scores(histories, codes)
 
     def _fitted(self) -> _Parts:
         self._require_fitted()
@@ -152,23 +141,21 @@ class OneRecLM(GenerativeRecommender[OneRecLMConfig]):
         parts = self._fitted()
         own = (parts.codes, np.array(parts.sizes), parts.popularity, np.array([parts.first]))
         state = to_arrays(parts.network.model, parts.tokens.tokenizer)
-        return {**state, **dict(zip(_IDS, own, strict=True)), **self._standing_state()}
+        ours = {**dict(zip(_IDS, own, strict=True)), **self._standing_state()}
+        return {**state, **ours, **self._reward_state()}
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        state = self._take_standing(state)
+        state = self._take_reward(self._take_standing(state))
         codes, sizes, popularity, first = (state[name] for name in _IDS)
         weights = {name: value for name, value in state.items() if name not in _IDS}
         model, tokenizer = from_arrays(weights)
         model = model.to(default_device())
         own = (codes, tuple(sizes.tolist()), popularity, int(first[0]))
         self._parts = _Parts(model, HFTokens(tokenizer), *own)
-        self._parts.make_search(self.config.history)
 
 
 class _Parts:
     """A language model that knows the codes of a catalogue."""
-
-    search: LanguageSearch
 
     def __init__(
         self,
@@ -183,11 +170,14 @@ class _Parts:
         self.codes, self.sizes, self.popularity, self.first = codes, sizes, popularity, first
         self.prompts = Prompts(tokens, code_tokens(codes, sizes, first), sizes)
         self.trie = Trie.build(codes, sizes, order=-popularity).to(model.device)
+        table = np.pad(codes.astype(np.int64), ((1, 0), (0, 0)))
+        self._table = torch.from_numpy(table).to(model.device)
 
-    def make_search(self, history: int) -> None:
-        """Be ready to be searched."""
-        search = LanguageSearch(self.network, self.prompts, self.trie, self.first, history)
-        self.search = search
+    def writer(self, history: int) -> LanguageWriter:
+        """What writes after so many of the newest items."""
+        return LanguageWriter(
+            self.network, self.prompts, self._table, self.sizes, self.first, history
+        )
 
     def require_room(self, history: int) -> None:
         """Refuse histories that the model cannot read.

@@ -1,5 +1,6 @@
 """A causal language model as what the training loop trains, and as what preferences are about."""
 
+import copy
 from typing import Any
 
 import torch
@@ -51,6 +52,10 @@ class LanguageNetwork(nn.Module):
         begin = len(prompts.prefix) + read * prompts.levels - 1
         place = begin + torch.arange(lists.shape[1] * prompts.levels, device=lists.device)
         return found.gather(1, place).sum(1)
+
+    def copied(self) -> "LanguageNetwork":
+        """Another network with a copy of the weights."""
+        return LanguageNetwork(copy.deepcopy(self.model)).train(self.training)
 
     def _logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
         result: Tensor = self.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits

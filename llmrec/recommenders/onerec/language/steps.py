@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from llmrec.recommenders.onerec.beam import StepScores
+from llmrec.recommenders.onerec.language.texts import Prompts
 
 
 @dataclass(eq=False)
@@ -39,17 +40,19 @@ class LanguageSteps:
 
     Args:
         model: A causal language model in evaluation mode.
+        prompts: How histories are written.
         first: Token of the first code of the first level; the others follow it.
         sizes: Codes per level.
     """
 
-    def __init__(self, model: Any, first: int, sizes: Sequence[int]) -> None:
-        self._model, self._sizes = model, tuple(sizes)
+    def __init__(self, model: Any, prompts: Prompts, first: int, sizes: Sequence[int]) -> None:
+        self._model, self._prompts, self._sizes = model, prompts, tuple(sizes)
         self._first = [first + sum(self._sizes[:level]) for level in range(len(sizes))]
 
     @torch.inference_mode()
-    def begin(self, tokens: Tensor, mask: Tensor) -> LanguageState:
-        """Read prompts ``[users, length]`` with a mask, 1 for tokens and 0 after the end."""
+    def begin(self, history: Tensor) -> LanguageState:
+        """Read histories ``[users, n]`` of item codes, oldest first, 0 after the end."""
+        tokens, mask = self._prompts.histories(history)
         cache, lengths = DynamicCache(), mask.sum(1)
         out = self._model(
             input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=True

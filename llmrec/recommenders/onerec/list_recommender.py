@@ -1,0 +1,161 @@
+"""What recommenders share that write lists of semantic IDs: searches, judges and alignment.
+
+A list is written as one; a reward model may choose among the most probable ones. Preferences are
+learnt by :mod:`llmrec.recommenders.onerec.alignment`, which knows of a recommender what is here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmrec.data.histories import Histories
+from llmrec.errors import ConfigError
+from llmrec.recommenders.base import FloatArray
+from llmrec.recommenders.onerec.alignment.config import RewardConfig
+from llmrec.recommenders.onerec.alignment.reward import RewardModel
+from llmrec.recommenders.onerec.alignment.reward_forms import loaded_reward_model
+from llmrec.recommenders.onerec.beam import BeamLists
+from llmrec.recommenders.onerec.cold_items import Int32Array
+from llmrec.recommenders.onerec.config import GenerativeConfig
+from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
+from llmrec.recommenders.onerec.serving import (
+    Judge,
+    candidate_scores,
+    search,
+    served_lists,
+    session_length,
+    session_trie,
+)
+from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.writer import Writer
+from llmrec.training.batches import BatchSource
+
+ConfigT = TypeVar("ConfigT", bound=GenerativeConfig)
+_REWARD = "reward."  # in the saved state, before the names of the reward model's weights
+
+
+class ListRecommender(GenerativeRecommender[ConfigT]):
+    """A recommender that writes lists; see :class:`GenerativeRecommender` for the arguments.
+
+    Attributes:
+        reward_model: What chooses among sessions, or None.
+        alignment: What an alignment came to, as JSON values, or None.
+    """
+
+    reward_model: RewardModel | None = None
+    alignment: dict[str, Any] | None = None
+
+    @property
+    @abstractmethod
+    def writer(self) -> Writer:
+        """What a fitted model writes with, in evaluation mode."""
+
+    @property
+    @abstractmethod
+    def longest_session(self) -> int:
+        """Most items of a list."""
+
+    @abstractmethod
+    def training_rows(self, train: Histories) -> BatchSource:
+        """The rows of supervised training that the settings make of histories."""
+
+    def use_reward_model(self, reward: RewardModel, about: Mapping[str, Any] | None = None) -> Self:
+        """Choose sessions with a reward model; it is saved with the model.
+
+        Args:
+            reward: Trained on the items of this model.
+            about: What is worth knowing about it, as JSON values, such as its figures.
+
+        Raises:
+            ConfigError: It was trained on other items, or judges shorter lists.
+        """
+        items, longest = reward.n_items, self.longest_session
+        if items != len(self.vocabulary):
+            raise ConfigError(
+                f"the reward model knows {items} items and this model {len(self.vocabulary)}; "
+                "train it on the same training part."
+            )
+        known, own = reward.config.vocabulary, self.vocabulary.fingerprint
+        if known is not None and known != own:
+            raise ConfigError(
+                f"the reward model was trained on other items (fingerprint {known[:12]}) than this "
+                f"model ({own[:12]}), though on as many; train it on the same training part."
+            )
+        if reward.config.session < longest:
+            raise ConfigError(
+                f"the reward model judges lists of {reward.config.session} items at most, but this "
+                f"model writes {longest}; train it with reward.most={longest} or more."
+            )
+        self.reward_model = reward.to(default_device()).eval()
+        self.details["reward"] = {"model": reward.config.model_dump(mode="json"), **(about or {})}
+        return self
+
+    def reports(self) -> Mapping[str, Mapping[str, Any]]:
+        """See the base class; an aligned model tells of its alignment."""
+        return {} if self.alignment is None else {"alignment": self.alignment}
+
+    def session_codes(
+        self,
+        histories: Histories,
+        m: int | None = None,
+        exclude_seen: bool = True,
+        best_of: int | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Int32Array, FloatArray]:
+        """See the base class."""
+        judge = self._judge(best_of)
+        m = session_length(m, self.longest_session)
+        trie = session_trie(self.trie, m, allowed)
+        found = search(self.writer, trie, histories, self.config.beam, m, exclude_seen)
+        return served_lists(found, trie, histories, m, exclude_seen, judge)
+
+    def _judge(self, best_of: int | None) -> Judge | None:
+        """Who chooses among how many lists, or None for the most probable one."""
+        if best_of is None:
+            best_of = min(self.config.best_of, self.config.beam) if self.reward_model else 1
+        if not 1 <= best_of <= self.config.beam:
+            raise ConfigError(
+                f"best_of={best_of} must lie between 1 and the {self.config.beam} lists that the "
+                "beam finds; raise beam to choose among more."
+            )
+        if best_of == 1:
+            return None
+        if self.reward_model is None:
+            raise ConfigError(
+                f"best_of={best_of} needs a reward model, which this model lacks: align it with "
+                "'llmrec align', or give it one with use_reward_model."
+            )
+        return Judge(self.reward_model, best_of)
+
+    def _search(
+        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
+    ) -> Iterator[tuple[slice, BeamLists]]:
+        return search(self.writer, trie, histories, width, 1, exclude_seen)
+
+    def _exact_scores(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
+        return candidate_scores(self.writer, histories, codes)
+
+    def _reward_state(self) -> dict[str, npt.NDArray[Any]]:
+        """The reward model as a part of the state."""
+        if self.reward_model is None:
+            return {}
+        judge = self.reward_model.state_dict()
+        return {_REWARD + name: tensor.cpu().numpy() for name, tensor in judge.items()}
+
+    def _take_reward(self, state: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Read the reward model; returns the rest of the state."""
+        judge = {
+            name.removeprefix(_REWARD): torch.from_numpy(value)
+            for name, value in state.items()
+            if name.startswith(_REWARD)
+        }
+        if judge:
+            config = RewardConfig(**self.details["reward"]["model"])
+            self.reward_model = loaded_reward_model(config, judge).to(default_device())
+        return {name: value for name, value in state.items() if not name.startswith(_REWARD)}
