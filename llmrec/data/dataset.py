@@ -104,6 +104,7 @@ class Dataset:
             frame["timestamp"].to_numpy() if self.has_timestamps else None,
             frame["rating"].to_numpy().astype(np.float32) if rated else None,
             frame["label"].fill_null(-1).to_numpy().astype(np.int8) if judged else None,
+            _session_numbers(frame["session_id"]) if "session_id" in frame.columns else None,
         )
 
     def __repr__(self) -> str:
@@ -112,3 +113,11 @@ class Dataset:
             f"Dataset({self.name}: {len(self.interactions):,} interactions, "
             f"{len(self.user_vocabulary):,} users, {len(self.catalog):,} items, {clock})"
         )
+
+
+def _session_numbers(ids: pl.Series) -> npt.NDArray[np.int64]:
+    """``[events]``: one number for events in a row with one id, -1 where there is none."""
+    numbers = ids.to_frame("id").select(
+        pl.when(pl.col("id").is_null()).then(-1).otherwise(pl.col("id").rle_id().cast(pl.Int64))
+    )
+    return numbers.to_series().to_numpy()

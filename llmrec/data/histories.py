@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from llmrec.data.ragged import offsets_of, span_indices
 from llmrec.data.vocabulary import Ids, Vocabulary, as_id_series
 from llmrec.errors import DataError
 
+_KNOWN = ("times", "ratings", "labels", "sessions")
 _PARTS = {"train": 0, "valid": 1, "test": 2}
 
 
@@ -65,6 +67,8 @@ class Histories:
         times: ``[events]`` int64 Unix seconds, or None.
         ratings: ``[events]`` float32, or None.
         labels: ``[events]`` int8, 1 liked, 0 not liked, -1 not said; or None.
+        sessions: ``[events]`` int64, the same number for events in a row that are of one session
+            (``session_id`` of the data), -1 where it is not said; or None.
         origin: Where the events come from, or None for events given by a caller.
     """
 
@@ -75,6 +79,7 @@ class Histories:
     times: npt.NDArray[np.int64] | None = None
     ratings: npt.NDArray[np.float32] | None = None
     labels: npt.NDArray[np.int8] | None = None
+    sessions: npt.NDArray[np.int64] | None = None
     origin: Origin | None = None
 
     @classmethod
@@ -127,6 +132,15 @@ class Histories:
         """``[n]`` number of events of every row."""
         return np.diff(self.offsets)
 
+    def known_of(self, events: slice | npt.NDArray[Any]) -> dict[str, Any]:
+        """What is known of some events beside their items: the arrays that are there, by name.
+
+        Args:
+            events: A slice, places, or a mask of the flat events.
+        """
+        arrays = {name: getattr(self, name) for name in _KNOWN}
+        return {name: array[events] for name, array in arrays.items() if array is not None}
+
     def take(self, rows: npt.ArrayLike) -> "Histories":
         """Select rows by number, in the order given."""
         rows = np.asarray(rows, dtype=np.int64)
@@ -140,9 +154,7 @@ class Histories:
             user_ids=self.user_ids[start:stop],
             items=self.items[first:last],
             offsets=self.offsets[start : stop + 1] - first,
-            times=None if self.times is None else self.times[first:last],
-            ratings=None if self.ratings is None else self.ratings[first:last],
-            labels=None if self.labels is None else self.labels[first:last],
+            **self.known_of(slice(first, last)),
         )
 
     def last(self, length: int) -> "Histories":
@@ -194,6 +206,8 @@ class Histories:
             events["rating"] = pl.Series(self.ratings)
         if self.labels is not None:
             events["label"] = pl.Series(self.labels)
+        if self.sessions is not None:
+            events["session"] = pl.Series(self.sessions)
         row = pl.Series("row", np.repeat(np.arange(len(self)), self.lengths))
         lists = pl.DataFrame({"row": row, **events}).group_by("row", maintain_order=True).all()
         users = pl.DataFrame({"user_id": self.user_ids, "row": np.arange(len(self))})
@@ -217,6 +231,7 @@ class Histories:
             events["timestamp"].to_numpy() if "timestamp" in columns else None,
             events["rating"].to_numpy() if "rating" in columns else None,
             events["label"].to_numpy() if "label" in columns else None,
+            events["session"].to_numpy() if "session" in columns else None,
         )
 
     def _spans(
@@ -228,7 +243,5 @@ class Histories:
             user_ids=users,
             items=self.items[index],
             offsets=offsets_of(lengths),
-            times=None if self.times is None else self.times[index],
-            ratings=None if self.ratings is None else self.ratings[index],
-            labels=None if self.labels is None else self.labels[index],
+            **self.known_of(index),
         )

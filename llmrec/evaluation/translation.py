@@ -79,9 +79,7 @@ class Translation:
             items=codes[known],
             offsets=kept[histories.offsets],
             vocabulary=self._model,
-            times=None if histories.times is None else histories.times[known],
-            ratings=None if histories.ratings is None else histories.ratings[known],
-            labels=None if histories.labels is None else histories.labels[known],
+            **histories.known_of(known),
         )
 
     def catalog_scorer(

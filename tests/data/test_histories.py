@@ -114,19 +114,24 @@ def test_parquet_gives_back_empty_rows_times_and_ratings(tmp_path):
     assert back.ratings.dtype == np.float32
 
 
-def test_labels_travel_with_the_events(tmp_path):
+def test_labels_and_sessions_travel_with_the_events(tmp_path):
     frame = pl.DataFrame(
         {
             "user_id": ["a", "a", "a", "b"],
             "item_id": ["x", "y", "z", "x"],
             "timestamp": [1, 2, 3, 4],
             "label": [1, None, 0, 1],
+            "session_id": ["s", "s", None, "s"],
         }
     )
     histories = Dataset("judged", Interactions(frame)).histories
     assert histories.labels.tolist() == [1, -1, 0, 1]
     assert histories.last(2).labels.tolist() == [-1, 0, 1]
     assert histories.block(1, 2).labels.tolist() == [1]
+    first, same, none, other = histories.sessions.tolist()
+    assert (first, none) == (same, -1)
+    assert histories.last(2).sessions.tolist() == [same, none, other]
     histories.to_parquet(tmp_path / "h.parquet")
     again = Histories.from_parquet(tmp_path / "h.parquet", histories.vocabulary)
     assert again.labels.tolist() == [1, -1, 0, 1]
+    assert again.sessions.tolist() == [first, same, none, other]
