@@ -47,10 +47,10 @@ from llmrec.evaluation.session_results import (
     write_session_result,
 )
 from llmrec.evaluation.tasks import Task, load_task
-from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.versions import weights_version
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 from llmrec.recommenders.onerec.sources import vectors_of
 from llmrec.runs.aligning import align, alignment_of, work_folder
 from llmrec.runs.directory import MARKER, RunDirectory
@@ -179,7 +179,7 @@ def judged_run(
     reward, second = after.reward_model, second_judge(plan, place, split)
     assert reward is not None
     judges = {"model_reward": reward, "second_judge": second}
-    networks = (before.generator, after.generator, reward, second)
+    networks = (before.writer.network, after.writer.network, reward, second)
     about = {
         "split": split.hash,
         "weights": list(map(weights_version, networks)),
@@ -197,7 +197,7 @@ def judged_run(
         figures, curves[name] = judged_lists(judge, model, reward, plan.best_of, plan.curve, pool)
         users |= {f"{name}{suffix}": values for suffix, values in figures.items()}
         users[name][METRIC] = metric_of(model, split, task, part)
-    users[BEST] = judge.figures(judge.truth.best(after.config.generator.session)[0], after)
+    users[BEST] = judge.figures(judge.truth.best(after.longest_session)[0], after)
     found = JudgedRun(users, curves, time.perf_counter() - started)
     found.save(kept, about)
     return found
@@ -215,9 +215,9 @@ def judged_variant(
     return {**judge.figures(lists, model), METRIC: metric_of(model, split, task, "valid")}
 
 
-def metric_of(model: OneRec, split: Split, task: Task, part: Asked) -> Values:
+def metric_of(model: ListRecommender[Any], split: Split, task: Task, part: Asked) -> Values:
     """The metric of next items, per user."""
-    found = evaluate(model, split, task, part, model="onerec").per_user[METRIC]
+    found = evaluate(model, split, task, part, model=model.name).per_user[METRIC]
     return found.to_numpy().astype(np.float64)
 
 
@@ -279,7 +279,7 @@ def record(
         dataset=split.dataset.name,
         dataset_fingerprint=split.dataset.fingerprint,
         split=split.hash,
-        items=plan.recipe_of().make_model(1, Path("unused"), False).config.generator.session,
+        items=plan.recipe_of().make_model(1, Path("unused"), False).longest_session,
         seeds=plan.seeds,
         n_users=len(before[0]),
         systems=_systems(test),

@@ -13,7 +13,6 @@ from llmrec.data.histories import Histories
 from llmrec.data.splits import Split
 from llmrec.errors import ConfigError
 from llmrec.evaluation.tasks import Task
-from llmrec.recommenders.onerec import OneRec
 from llmrec.recommenders.onerec.alignment.composing import composed_lists
 from llmrec.recommenders.onerec.alignment.config import RewardSettings
 from llmrec.recommenders.onerec.alignment.feedback import session_labels, single_items
@@ -22,6 +21,7 @@ from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
 from llmrec.recommenders.onerec.alignment.watching import legal_lists
 from llmrec.recommenders.onerec.generator.sessions import session_spans
+from llmrec.recommenders.onerec.list_recommender import ListRecommender
 from llmrec.runs.aligning import alignment_of
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.session_truth import SessionTruth
@@ -87,7 +87,7 @@ class Judge:
     truth: SessionTruth
     models: dict[str, RewardModel]
 
-    def figures(self, lists: Codes, model: OneRec) -> dict[str, Values]:
+    def figures(self, lists: Codes, model: ListRecommender[Any]) -> dict[str, Values]:
         """``[users]`` of every figure."""
         histories = self.truth.histories
         written = Lists(lists[:, None], np.zeros((len(lists), 1), dtype=np.float32))
@@ -101,7 +101,7 @@ class Judge:
 
 def judged_lists(
     judge: Judge,
-    model: OneRec,
+    model: ListRecommender[Any],
     reward: RewardModel,
     number: int,
     curve: Sequence[int],
@@ -122,7 +122,7 @@ def judged_lists(
         the one chosen, with the true reward of the truly best (``possible``) and, over the lists
         of a user, the rank correlation of reward and truth.
     """
-    m, histories = model.config.generator.session, judge.truth.histories
+    m, histories = model.longest_session, judge.truth.histories
     lists = written_lists(model.writer, model.trie, histories, model.config.beam, m)
     rewards = judge_lists(reward, histories, lists).rewards
     true = np.stack([judge.truth.values(codes) for codes in lists.items.swapaxes(0, 1)], axis=1)
@@ -143,9 +143,11 @@ def judged_lists(
     return found, curves
 
 
-def control_figures(truth: SessionTruth, split: Split, model: OneRec) -> dict[str, Values]:
+def control_figures(
+    truth: SessionTruth, split: Split, model: ListRecommender[Any]
+) -> dict[str, Values]:
     """Truth about lists of :func:`most_valued`, for the feedback that a model was aligned with."""
-    m = model.config.generator.session
+    m = model.longest_session
     lists = most_valued(split, alignment_of(model).reward, truth.histories, m)
     legal = legal_lists(lists, truth.histories, model.trie).astype(np.float64)
     return {TRUE: truth.values(lists), "diversity": truth.diversity(lists), "legality": legal}
@@ -189,17 +191,17 @@ def best_of(lists: Lists, rewards: npt.NDArray[np.float32], number: int) -> Code
     return np.asarray(lists.items[np.arange(len(chosen)), chosen])
 
 
-def next_items(model: OneRec, truth: SessionTruth, m: int) -> Codes:
+def next_items(model: ListRecommender[Any], truth: SessionTruth, m: int) -> Codes:
     """The ``m`` most probable next items of every user, put together as a list."""
     frame = model.recommend(truth.histories, k=m)
     codes = model.vocabulary.encode(frame["item_id"])
     return np.asarray(codes, dtype=np.int32).reshape(len(truth.histories), m)
 
 
-def model_of(path: Path) -> OneRec:
+def model_of(path: Path) -> ListRecommender[Any]:
     """The model of a run."""
     model: Any = RunDirectory(path).model()
-    assert isinstance(model, OneRec)
+    assert isinstance(model, ListRecommender)
     return model
 
 
