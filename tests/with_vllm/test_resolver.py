@@ -93,7 +93,7 @@ def test_the_base_model_and_names_for_the_operator(world):
 
 
 def test_the_operator_reads_what_the_server_has_served(world):
-    address, store, prompts, _, _ = world
+    address, _, prompts, _, _ = world
 
     def told():
         status, found = ask(address, "/adapters/stats", token=TOKENS.of_operator())

@@ -156,6 +156,44 @@ def test_a_title_cannot_bring_codes_of_its_own(parts):
     assert answer[-1] == tokens.tokenizer.eos_token_id
 
 
+def told(prompts, tokens, rows, room=None):
+    """Prompts and answers of told histories, as text."""
+    vocabulary = Vocabulary(list(range(1, ITEMS + 1)), "item")
+    train = Histories.from_lists(rows, vocabulary)
+    found = prompts.told_histories(train, TITLES, 2, room)
+    if not len(found):
+        return []
+    batch = found.batch(np.arange(len(found)), np.random.default_rng(0))
+    asked = (batch.mask > 0) & ~batch.learn
+    pairs = zip(batch.tokens, asked, batch.learn, strict=True)
+    return [(tokens.decode(t[a].tolist()), t[b].tolist()) for t, a, b in pairs]
+
+
+def test_histories_are_told_by_titles_and_by_ids(parts):
+    _, tokens, prompts, _ = parts
+    by_titles, by_ids = told(prompts, tokens, [[2, 5, 6]])
+    assert by_titles[0].endswith("oldest first: ink; cup\nNext item:")
+    assert by_titles[1] == prompts.table[6].tolist()
+    assert by_ids[0].endswith("\nNext title:")
+    written = tokens.decode([*prompts.table[2].tolist(), *prompts.table[5].tolist()])
+    assert written.replace(" ", "") in by_ids[0].replace(" ", "")
+    assert tokens.decode(by_ids[1][:-1]) == " lamp"
+    assert by_ids[1][-1] == tokens.tokenizer.eos_token_id
+    assert "oldest first: red < b_0> pen\nNext" in told(prompts, tokens, [[1, 2]])[0][0]
+
+
+def test_what_has_no_title_or_no_room_is_not_told(parts):
+    _, tokens, prompts, _ = parts
+    for without in ([2, 5, 3], [3, 4], [5]):  # item 3 has no title
+        assert told(prompts, tokens, [without]) == []
+    by_titles, _ = told(prompts, tokens, [[3, 2, 5]])
+    assert by_titles[0].endswith("oldest first: ink\nNext item:")
+    whole = tokens.prompts([told(prompts, tokens, [[2, 5, 6]])[0][0]])[0]
+    by_titles, *_ = told(prompts, tokens, [[2, 5, 6]], len(whole) + 2)  # the ID has three tokens
+    assert by_titles[0].endswith("oldest first: cup\nNext item:")
+    assert told(prompts, tokens, [[2, 5, 6]], 4) == []
+
+
 @pytest.fixture(scope="module")
 def data():
     return simulate("simulate:tiny@1").dataset
@@ -172,6 +210,18 @@ def fitted(data, folder):
         training={"epochs": 1, "batch_size": 64, "learning_rate": 1e-3},
     )
     return model.use_catalog(data.catalog).fit(leave_one_out(data).train_histories())
+
+
+def test_told_histories_are_learnt_beside_the_rest(data, folder):
+    options = {
+        "language_model": str(folder), "tokenizer": {"codes": 8}, "text_encoder": "tfidf:16",
+        "history": 5, "training": {"epochs": 1, "batch_size": 64},
+    }  # fmt: skip
+    train = leave_one_out(data).train_histories()
+    plain, more = (OneRecLM(**options, text_history=n).use_catalog(data.catalog) for n in (0, 3))
+    rows = [len(model.fit(train).training_rows(train)) for model in (plain, more)]
+    assert rows[1] > rows[0] + len(train)
+    assert more.recommend(train.user_ids[:2], k=3).height == 6
 
 
 def test_recommendations_are_items_that_were_not_seen(fitted, data):

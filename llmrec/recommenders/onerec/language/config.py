@@ -22,6 +22,12 @@ class OneRecLMConfig(GenerativeConfig):
     titles: bool = Field(
         True, description="Learn the IDs of titles and the titles of IDs, too, once per epoch."
     )
+    text_history: int = Field(
+        0,
+        ge=0,
+        description="Also learn the next item from so many newest titles, and its title from the "
+        "IDs of these items, for windows of every history, once per epoch; 0 leaves this out.",
+    )
     training: TrainingConfig = Field(
         TrainingConfig(epochs=10, batch_size=32, learning_rate=3e-4, clip_norm=1.0),
         description="Settings of the training loop.",

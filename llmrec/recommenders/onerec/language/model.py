@@ -118,9 +118,15 @@ class OneRecLM(ListRecommender[OneRecLMConfig]):
         return self._rows(train, self.prompts)
 
     def _rows(self, train: Histories, prompts: Prompts) -> TextRows:
-        rows = prompts.sequences(train, self.config.history)
-        if self.config.titles and self._catalog is not None:
-            rows = rows + prompts.titles(self._catalog.titles.fill_null("").to_list())
+        config, rows = self.config, prompts.sequences(train, self.config.history)
+        if self._catalog is None:
+            return rows
+        titles = self._catalog.titles.fill_null("").to_list()
+        if config.titles:
+            rows = rows + prompts.titles(titles)
+        if config.text_history:
+            room = width_and_context(self._fitted().network.model)[1]
+            rows = rows + prompts.told_histories(train, titles, config.text_history, room)
         return rows
 
     def _events(self) -> npt.NDArray[np.int64]:

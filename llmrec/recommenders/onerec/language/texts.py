@@ -1,11 +1,11 @@
 """What the language model learns: sequences of semantic IDs, IDs of titles, titles of IDs.
 
-These are tasks of LC-Rec (Zheng et al., 2024) and MiniOneRec (arXiv 2510.24431, section 3): the
-second and third tie the new tokens to words the model knows. Everything is kept as flat tokens; a
-batch is cut out of them.
+These are tasks of LC-Rec (Zheng et al., 2024) and MiniOneRec (arXiv 2510.24431, section 3): all but
+the first tie the new tokens to words the model knows, item by item or within histories. Everything
+is kept as flat tokens; a batch is cut out of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -158,22 +158,82 @@ class Prompts:
         Args:
             titles: ``[items]`` in the order of item codes.
         """
-        tokens, names = self._tokens, code_names(self._sizes)
-        markers = markers_of(tokens.tokenizer)
-        first = tokens.tokenizer.convert_tokens_to_ids(names[0])
+        tokens, markers = self._tokens, markers_of(self._tokens.tokenizer)
         known = [(code, text) for code, text in enumerate(titles, 1) if text.strip()]
         asked = load_template("onerec_item_of_title")
         told = load_template("onerec_title_of_item")
-        rows: list[tuple[list[int], list[int]]] = []
         prompts = tokens.prompts([fill(asked, {"title": text}, markers) for _, text in known])
-        answers = [self.table[code].tolist() for code, _ in known]
-        rows += zip(prompts, answers, strict=True)
-        written = ["".join(names[token - first] for token in answer) for answer in answers]
-        prompts = tokens.prompts([told.render(item=item) for item in written])
-        spoken = tokens.continuations([f" {neutralised(text, markers)}" for _, text in known])
-        end = [tokens.tokenizer.eos_token_id] if tokens.tokenizer.eos_token_id is not None else []
-        rows += [(prompt, [*text, *end]) for prompt, text in zip(prompts, spoken, strict=True)]
+        rows = [(prompt, self._id(code)) for prompt, (code, _) in zip(prompts, known, strict=True)]
+        prompts = tokens.prompts([told.render(item=self._written([code])) for code, _ in known])
+        rows += zip(prompts, self._spoken([text for _, text in known]), strict=True)
         return _rows_of(rows)
+
+    def told_histories(
+        self, train: Histories, titles: Sequence[str], longest: int, room: int | None
+    ) -> TextRows:
+        """The next item after titles, and its title after the IDs of the same items.
+
+        One moment of every window of a history; moments at which the next item or all before it
+        lack a title are left out, as are the oldest titles where there is no room for all.
+
+        Args:
+            train: Training events.
+            titles: ``[items]`` in the order of item codes.
+            longest: Items before the next one.
+            room: Tokens that the model reads at most, or None.
+        """
+        tokens, markers = self._tokens, markers_of(self._tokens.tokenizer)
+        by_titles = load_template("onerec_item_of_titles")
+        by_ids = load_template("onerec_title_of_next")
+        spoken = [[], *self._spoken([text.strip() for text in titles])]
+        empty = len(tokens.prompts([by_titles.render(titles=[])])[0]) + self.levels
+        texts: list[str] = []
+        answers: list[list[int]] = []
+        for items in _moments(train, longest):
+            before = [code for code in items[:-1] if titles[code - 1].strip()]
+            before = _newest_in(before, spoken, None if room is None else room - empty)
+            if not before or not titles[items[-1] - 1].strip():
+                continue
+            named = {"titles": [titles[code - 1].strip() for code in before]}
+            texts += [fill(by_titles, named, markers), by_ids.render(items=self._written(before))]
+            answers += [self._id(items[-1]), spoken[items[-1]]]
+        rows = list(zip(tokens.prompts(texts), answers, strict=True))
+        return _rows_of([row for row in rows if room is None or len(row[0]) + len(row[1]) <= room])
+
+    def _id(self, code: int) -> list[int]:
+        """Tokens of an item's ID."""
+        found: list[int] = self.table[code].tolist()
+        return found
+
+    def _written(self, codes: Sequence[int]) -> str:
+        """IDs as text."""
+        names = code_names(self._sizes)
+        first = self._tokens.tokenizer.convert_tokens_to_ids(names[0])
+        return "".join(names[token - first] for code in codes for token in self._id(code))
+
+    def _spoken(self, titles: Sequence[str]) -> list[list[int]]:
+        """Tokens of titles as answers, with the end of the text."""
+        tokens, markers = self._tokens, markers_of(self._tokens.tokenizer)
+        end = [tokens.tokenizer.eos_token_id] if tokens.tokenizer.eos_token_id is not None else []
+        spoken = tokens.continuations([f" {neutralised(text, markers)}" for text in titles])
+        return [[*text, *end] for text in spoken]
+
+
+def _moments(train: Histories, longest: int) -> Iterator[list[int]]:
+    """Item codes of windows: at most ``longest``, and the one that follows."""
+    kept = np.flatnonzero(train.lengths >= 2)
+    starts, lengths, _ = window_rows(train.offsets[kept], train.lengths[kept] - 1, longest)
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        yield train.items[start : start + length + 1].tolist()
+
+
+def _newest_in(
+    codes: Sequence[int], spoken: Sequence[Sequence[int]], room: int | None
+) -> list[int]:
+    """The newest items whose titles, each with a separator in the place of its end, have room."""
+    sizes = np.cumsum([len(spoken[code]) + 1 for code in reversed(codes)])
+    kept = len(codes) if room is None else int((sizes <= room).sum())
+    return list(codes[len(codes) - kept :])
 
 
 def _rows_of(rows: Sequence[tuple[list[int], list[int]]]) -> TextRows:
@@ -181,5 +241,5 @@ def _rows_of(rows: Sequence[tuple[list[int], list[int]]]) -> TextRows:
     tokens = [token for prompt, answer in rows for token in (*prompt, *answer)]
     sizes = [(len(prompt), len(answer)) for prompt, answer in rows]
     learn = np.repeat([False, True] * len(rows), np.array(sizes, dtype=np.int64).ravel())
-    lengths = np.array(sizes, dtype=np.int64).sum(1)
+    lengths = np.array(sizes, dtype=np.int64).reshape(-1, 2).sum(1)
     return TextRows(np.array(tokens, dtype=np.int64), learn, lengths)
