@@ -52,7 +52,7 @@ def main() -> None:
         split = task.split(load_dataset(task.dataset))
 
     # ---- training, and alignment where the recipe has one ----
-    from llmrec.runs.aligning import align, train_together
+    from llmrec.runs.aligning import align, train_supervised
 
     if recipe.model.settings.get("alignment"):
         align(
@@ -60,7 +60,7 @@ def main() -> None:
             resume=arguments.resume, split=split,
         )  # fmt: skip
     else:
-        train_together(recipe, output, seed, arguments.part, arguments.resume, split)
+        train_supervised(recipe, output, seed, arguments.part, arguments.resume, split)
     if state.is_main_process:
         print(f"saved in {output}, trained by {state.num_processes} processes")
     end_processes()

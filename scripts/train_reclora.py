@@ -13,15 +13,12 @@ parts the base model among them: then every pass is one of all.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrec.errors import ConfigError, run_script
 
 if TYPE_CHECKING:
-    from llmrec.data.splits import Split
-    from llmrec.evaluation.tasks import Task
     from llmrec.runs.recipe import Recipe
 
 MODEL_OPTIONS = {
@@ -106,33 +103,13 @@ def main() -> None:
         split = task.split(load_dataset(task.dataset))
 
     # ---- training: the main process makes the run, the others lend it their gradients ----
-    from llmrec.runs.execute import train
+    from llmrec.runs.together import train_together
 
-    resume = arguments.resume
-    if state.is_main_process:
-        part = arguments.part
-        run = train(recipe, output, seed=seed, part=part, resume=resume, split=split)
+    part, resume = arguments.part, arguments.resume
+    run = train_together(state, recipe, output, split, seed=seed, part=part, resume=resume)
+    if run is not None:
         print(f"saved in {run.path}, trained by {state.num_processes} processes")
-    else:
-        lend_gradients(recipe, output, task, split, seed, arguments.part, resume)
     end_processes()
-
-
-def lend_gradients(
-    recipe: "Recipe", output: Path, task: "Task", split: "Split", seed: int, part: str, resume: bool
-) -> None:
-    """What every process but the main one does."""
-    from llmrec.runs.execute import checkpoints_of, keep
-
-    model = recipe.make_model(seed, checkpoints_of(output), resume)
-    model.use_catalog(split.dataset.catalog)
-    if task.candidates == "pairs":
-        model.use_judged(split.labelled_cases("valid"))
-    model.fit(split.train_histories(), split.cases("valid"))
-    if model.config.shard_base:  # the main process cannot judge alone
-        with tempfile.TemporaryDirectory() as folder:
-            unread = Path(folder) / "run"
-            keep(unread, recipe, model, task, split, seed=seed, part=part, seconds={})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from llmrec.data.vocabulary import Ids, Vocabulary, as_id_series
 from llmrec.errors import DataError
 
 _KNOWN = ("times", "ratings", "labels", "sessions")
-_PARTS = {"train": 0, "valid": 1, "test": 2}
+PART_ORDER = {"train": 0, "valid": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Origin:
         if self.dataset != other.dataset and self.fingerprint != other.fingerprint:
             return False
         if self.split_hash == other.split_hash:
-            return _PARTS.get(self.part, 2) > _PARTS.get(other.part, 2)
+            return PART_ORDER.get(self.part, 2) > PART_ORDER.get(other.part, 2)
         if self.newest_event is None or other.newest_event is None:
             return True
         return self.newest_event > other.newest_event

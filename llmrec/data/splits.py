@@ -21,13 +21,12 @@ import polars as pl
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.hashing import hash_arrays, hash_json
-from llmrec.data.histories import Histories, Origin
+from llmrec.data.histories import PART_ORDER, Histories, Origin
 from llmrec.data.ragged import offsets_of, row_of_each, smaller_before
 from llmrec.errors import ConfigError, DataError, nearest_name
 
 Part = Literal["train", "valid", "test"]
 TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
-_CODES: dict[str, int] = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +109,7 @@ class Split:
             include_valid: Also the validation events, for a final fit before the test.
         """
         last: Part = "valid" if include_valid else "train"
-        lengths = self._counts(_CODES[last])
+        lengths = self._counts(PART_ORDER[last])
         rows = np.flatnonzero(lengths)
         return self._with_origin(self.dataset.histories.prefixes(rows, lengths[rows]), last)
 
@@ -126,8 +125,8 @@ class Split:
         """
         if part not in ("valid", "test"):
             raise ConfigError(f"cases are made for 'valid' or 'test', not {part!r}.")
-        before = self._counts(_CODES[part] - 1)
-        n_targets = self._counts(_CODES[part]) - before
+        before = self._counts(PART_ORDER[part] - 1)
+        n_targets = self._counts(PART_ORDER[part]) - before
         rows = np.flatnonzero((before > 0) & (n_targets > 0))
         if not rows.size:
             raise DataError(
@@ -136,7 +135,7 @@ class Split:
             )
         previous: Part = "train" if part == "valid" else "valid"
         inputs = self._with_origin(self.dataset.histories.prefixes(rows, before[rows]), previous)
-        targets, offsets = self._targets(rows, _CODES[part])
+        targets, offsets = self._targets(rows, PART_ORDER[part])
         return Cases(inputs, targets, offsets, part)
 
     def labelled_cases(self, part: Part) -> LabelledCases:
@@ -151,7 +150,7 @@ class Split:
         times = data.histories.times
         if times is None:
             raise DataError(f"{data.name} is order-only; judged pairs need timestamps.")
-        index = np.flatnonzero(self.parts == _CODES[part])
+        index = np.flatnonzero(self.parts == PART_ORDER[part])
         owners = row_of_each(data.user_offsets)[index]
         earlier = smaller_before(times, data.user_offsets)[index]
         inputs = data.histories.prefixes(owners, earlier)
@@ -271,10 +270,12 @@ def given(dataset: Dataset) -> Split:
     frame = dataset.interactions.frame
     if "split" not in frame.columns:
         raise DataError(f"{dataset.name} has no column 'split'; choose another split.")
-    codes = frame["split"].replace_strict(_CODES, default=UNUSED, return_dtype=pl.UInt8)
+    codes = frame["split"].replace_strict(PART_ORDER, default=UNUSED, return_dtype=pl.UInt8)
     if (codes == UNUSED).any():
         bad = frame["split"].filter(codes == UNUSED).unique().to_list()
-        raise DataError(f"{dataset.name}: column 'split' has the values {bad}; use {list(_CODES)}.")
+        raise DataError(
+            f"{dataset.name}: column 'split' has the values {bad}; use {list(PART_ORDER)}."
+        )
     parts = codes.to_numpy().astype(np.uint8)
     same_user = np.diff(row_of_each(dataset.user_offsets)) == 0
     back = np.flatnonzero((np.diff(parts.astype(np.int8)) < 0) & same_user)

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from llmrec.data.hashing import hash_json
-from llmrec.data.histories import Origin
-from llmrec.data.splits import TEST, TRAIN, VALID, Split
+from llmrec.data.histories import PART_ORDER, Origin
+from llmrec.data.splits import TEST, Split
 from llmrec.errors import ConfigError, ProtocolError, nearest_name
 from llmrec.evaluation.metrics import parse_metric
 from llmrec.evaluation.slices import SLICES
@@ -22,7 +22,6 @@ from llmrec.validation import Strict
 JudgedPart = Literal["valid", "test"]
 Candidates = Literal["catalog", "pairs"]
 
-_ORDER = {"train": TRAIN, "valid": VALID, "test": TEST}
 _FREE = frozenset({"metrics", "slices"})  # which numbers were asked for, not how they came about
 
 
@@ -191,7 +190,7 @@ def require_unseen(seen: Sequence[Origin], split: Split, part: JudgedPart) -> No
 
 
 def _require_earlier_part(origin: Origin, part: JudgedPart) -> None:
-    if _ORDER.get(origin.part, TEST) >= _ORDER[part]:
+    if PART_ORDER.get(origin.part, TEST) >= PART_ORDER[part]:
         raise ProtocolError(
             f"the model was trained on {origin.dataset} up to and including its {origin.part} "
             f"part, so it has seen the {part} events it would be judged on; train it on an earlier "
@@ -223,7 +222,7 @@ def _first_held_out(split: Split, part: JudgedPart) -> int | None:
     times = split.dataset.histories.times
     if times is None:
         return None
-    held_out = (split.parts >= _ORDER[part]) & (split.parts <= TEST)
+    held_out = (split.parts >= PART_ORDER[part]) & (split.parts <= TEST)
     return int(np.min(times[held_out])) if held_out.any() else None
 
 

@@ -19,14 +19,13 @@ from llmrec.errors import ArtifactError, ConfigError
 from llmrec.evaluation.tasks import Task, load_task
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import (
-    checkpoints_of,
     keep,
     limit_threads,
     require_destination,
-    train,
 )
 from llmrec.runs.recipe import Recipe
 from llmrec.runs.session_truth import SessionTruth
+from llmrec.runs.together import train_together
 from llmrec.storage import require_finished
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def starting_model(
     """
     place = supervised_folder(output)
     if start is None:
-        train_together(recipe, place, seed, "valid", resume, split)
+        train_supervised(recipe, place, seed, "valid", resume, split)
     run = RunDirectory(place if start is None else start)
     model: Any = run.model()
     if model.name != recipe.model.name:
@@ -186,7 +185,7 @@ def starting_model(
     return model.use_catalog(split.dataset.catalog)  # type: ignore[no-any-return]
 
 
-def train_together(
+def train_supervised(
     recipe: Recipe, place: Path, seed: int, part: str, resume: bool, split: Split
 ) -> None:
     """Supervised training by all processes, unless its run is there and to be gone on with.
@@ -202,12 +201,8 @@ def train_together(
     state = processes()
     there = resume and (place / MARKER).is_file()
     state.wait_for_everyone()  # nobody writes before everybody has looked
-    if not there and state.is_main_process:
-        train(recipe, place, seed=seed, part=part, resume=resume, split=split)
-    elif not there:
-        model = recipe.make_model(seed, checkpoints_of(place), resume)
-        model.use_catalog(split.dataset.catalog)
-        model.fit(split.train_histories(), split.cases("valid"))
+    if not there:
+        train_together(state, recipe, place, split, seed=seed, part=part, resume=resume)
     state.wait_for_everyone()
 
 

@@ -1,15 +1,17 @@
 """One run trained by several processes, as accelerate or torchrun start them.
 
-All processes fit the same model on their shares of every batch; only the main one judges and
-writes. With one process this is :func:`~llmrec.runs.execute.train`.
+All processes fit the same model on their shares of every batch; only the main one judges, unless
+the model is parted among them, and writes. With one process this is :func:`~llmrec.runs.execute.train`.
 """
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrec.data.splits import Split
+from llmrec.evaluation.tasks import load_task
 from llmrec.runs.directory import RunDirectory
-from llmrec.runs.execute import checkpoints_of, train
+from llmrec.runs.execute import checkpoints_of, keep, train
 from llmrec.runs.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def train_together(
     state: "PartialState",
     recipe: Recipe,
-    output: str | Path,
+    output: Path,
     split: Split,
     *,
     seed: int,
@@ -42,7 +44,13 @@ def train_together(
     """
     if state.is_main_process:
         return train(recipe, output, seed=seed, part=part, resume=resume, split=split)
-    model = recipe.make_model(seed, checkpoints_of(Path(output)), resume)
+    task, model = load_task(recipe.task), recipe.make_model(seed, checkpoints_of(output), resume)
     model.use_catalog(split.dataset.catalog)
+    if task.candidates == "pairs":
+        model.use_judged(split.labelled_cases("valid"))
     model.fit(split.train_histories(), split.cases("valid"))
+    if getattr(model.config, "shard_base", False):  # the main process cannot judge alone
+        with tempfile.TemporaryDirectory() as folder:
+            unread = Path(folder) / "run"
+            keep(unread, recipe, model, task, split, seed=seed, part=part, seconds={})
     return None

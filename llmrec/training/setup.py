@@ -37,7 +37,6 @@ def end_processes() -> None:
     """
     gc.collect()
     processes().destroy_process_group()
-    gc.collect()
 
 
 def make_accelerator(config: TrainingConfig, skips_parameters: bool = False) -> Accelerator:

@@ -21,15 +21,17 @@ from llmrec.data.histories import Histories
 from llmrec.evaluation.ranks import exclude
 from llmrec.evaluation.ranks import top_items as best_items
 from llmrec.recommenders.base import FloatArray
-from llmrec.recommenders.candidates import allowed_items, chosen_items, recommendation_frame
+from llmrec.recommenders.candidates import chosen_items, recommendation_frame
 from llmrec.recommenders.onerec import growing
 from llmrec.recommenders.onerec.beam import BeamLists, top_items
 from llmrec.recommenders.onerec.cold_items import Int32Array, lift, lift_catalog, stand_ins
 from llmrec.recommenders.onerec.config import GenerativeConfig
 from llmrec.recommenders.onerec.finding import found_scores
+from llmrec.recommenders.onerec.serving import candidate_scores, search
 from llmrec.recommenders.onerec.sources import semantic_ids_of, vectors_of, vectors_of_items
 from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.recommenders.onerec.trie import Trie
+from llmrec.recommenders.onerec.writer import Writer
 from llmrec.recommenders.trained import TrainedRecommender
 from llmrec.retrieval.vectors import TextVectors
 
@@ -68,11 +70,10 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
     def trie(self) -> Trie:
         """The semantic IDs of a fitted model."""
 
+    @property
     @abstractmethod
-    def _search(
-        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
-    ) -> Iterator[tuple[slice, BeamLists]]:
-        """The most probable items in a trie: rows of the histories, and their lists of one item."""
+    def writer(self) -> Writer:
+        """What a fitted model writes with, in evaluation mode."""
 
     def use_catalog(self, catalog: Catalog) -> Self:
         """Read items' texts from a catalog."""
@@ -169,67 +170,6 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
             self._add_cold(histories, codes, values, allowed, exclude_seen)
         return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
 
-    def recommend_session(
-        self,
-        users: Users,
-        m: int | None = None,
-        exclude_seen: bool = True,
-        on_unknown: OnUnknown = "error",
-        best_of: int | None = None,
-        candidates: Candidates | None = None,
-    ) -> pl.DataFrame:
-        """Write a session for every user: the most probable one, or the best of several.
-
-        Args:
-            users: Ids of known users, or :class:`Histories` of anyone.
-            m: Items of the session; None takes the length the model was trained for.
-            exclude_seen: Leave out the items of the user's history.
-            on_unknown: As for :meth:`recommend`.
-            best_of: Of so many of the most probable sessions, the reward model takes the one it
-                likes best; None is the setting ``best_of`` where there is a reward model, else 1.
-            candidates: Item ids to choose from, for everybody; None means the whole catalog.
-
-        Returns:
-            A frame ``user_id, item_id, score, rank``: rank is the place in the session from 1,
-            score the log-probability of the whole session. Who has had nearly everything, so that
-            no session is left, is not in it.
-
-        Raises:
-            ConfigError: ``m`` is below 1 or above what the model was trained for, ``best_of`` is
-                below 1 or above ``beam``, it asks for a reward model that is not there, or there
-                are fewer candidates than items of a session.
-            UnknownIdError: A candidate is unknown and ``on_unknown`` is ``"error"``.
-        """
-        histories = self._histories_of(users, on_unknown)
-        allowed = None
-        if candidates is not None:
-            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
-        codes, scores = self.session_codes(histories, m, exclude_seen, best_of, allowed)
-        values = np.repeat(scores[:, None], codes.shape[1], axis=1)
-        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
-
-    @abstractmethod
-    def session_codes(
-        self,
-        histories: Histories,
-        m: int | None = None,
-        exclude_seen: bool = True,
-        best_of: int | None = None,
-        allowed: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[Int32Array, FloatArray]:
-        """As :meth:`recommend_session`, as item codes.
-
-        Args:
-            histories: ``[n]`` what users did, in the codes of the model's vocabulary.
-            m: See :meth:`recommend_session`, as ``exclude_seen`` and ``best_of``.
-            exclude_seen: Likewise.
-            best_of: Likewise.
-            allowed: ``[items]`` what may be written, column ``j`` for code ``j + 1``; None for all.
-
-        Returns:
-            ``[n, m]`` item codes, zeros where no session was found, and ``[n]`` log-probabilities.
-        """
-
     def _semantic_ids(self, train: Histories) -> SemanticIds:
         """IDs of the training catalogue: those given, or as the settings say."""
         ids = self._ids
@@ -246,9 +186,15 @@ class GenerativeRecommender(TrainedRecommender[ConfigT]):
         self.details["semantic_ids"] = {**about, **dict(ids.details)}
         self._also_seen(ids.seen)
 
-    @abstractmethod
+    def _search(
+        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
+    ) -> Iterator[tuple[slice, BeamLists]]:
+        """The most probable items in a trie: rows of the histories, and their lists of one item."""
+        return search(self.writer, trie, histories, width, 1, exclude_seen)
+
     def _exact_scores(self, histories: Histories, codes: Int32Array) -> FloatArray:
         """``[n, C]`` log-probabilities of item codes; code 0 may get any."""
+        return candidate_scores(self.writer, histories, codes)
 
     def _stand_ins(self, train: Histories, popularity: npt.NDArray[np.int64]) -> Int32Array | None:
         """Who stands in for whom; None where the settings do not ask for it."""

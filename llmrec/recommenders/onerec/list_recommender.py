@@ -1,4 +1,4 @@
-"""What recommenders share that write lists of semantic IDs: searches, judges and alignment.
+"""What recommenders share that write lists of semantic IDs: sessions, judges and alignment.
 
 A list is written as one; a reward model may choose among the most probable ones. Preferences are
 learnt by :mod:`llmrec.recommenders.onerec.alignment`, which knows of a recommender what is here.
@@ -7,34 +7,35 @@ learnt by :mod:`llmrec.recommenders.onerec.alignment`, which knows of a recommen
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 
 from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError
 from llmrec.recommenders.base import FloatArray
+from llmrec.recommenders.candidates import allowed_items, recommendation_frame
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.reward_forms import loaded_reward_model
-from llmrec.recommenders.onerec.beam import BeamLists
 from llmrec.recommenders.onerec.cold_items import Int32Array
 from llmrec.recommenders.onerec.config import GenerativeConfig
 from llmrec.recommenders.onerec.generative import GenerativeRecommender, default_device
 from llmrec.recommenders.onerec.serving import (
     Judge,
-    candidate_scores,
     search,
     served_lists,
     session_length,
     session_trie,
 )
-from llmrec.recommenders.onerec.trie import Trie
-from llmrec.recommenders.onerec.writer import Writer
 from llmrec.training.batches import BatchSource
+
+if TYPE_CHECKING:
+    from llmrec.contracts import Candidates, OnUnknown, Users
 
 ConfigT = TypeVar("ConfigT", bound=GenerativeConfig)
 _REWARD = "reward."  # in the saved state, before the names of the reward model's weights
@@ -50,11 +51,6 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
 
     reward_model: RewardModel | None = None
     alignment: dict[str, Any] | None = None
-
-    @property
-    @abstractmethod
-    def writer(self) -> Writer:
-        """What a fitted model writes with, in evaluation mode."""
 
     @property
     @abstractmethod
@@ -100,6 +96,45 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
         """See the base class; an aligned model tells of its alignment."""
         return {} if self.alignment is None else {"alignment": self.alignment}
 
+    def recommend_session(
+        self,
+        users: Users,
+        m: int | None = None,
+        exclude_seen: bool = True,
+        on_unknown: OnUnknown = "error",
+        best_of: int | None = None,
+        candidates: Candidates | None = None,
+    ) -> pl.DataFrame:
+        """Write a session for every user: the most probable one, or the best of several.
+
+        Args:
+            users: Ids of known users, or :class:`Histories` of anyone.
+            m: Items of the session; None takes the length the model was trained for.
+            exclude_seen: Leave out the items of the user's history.
+            on_unknown: As for :meth:`recommend`.
+            best_of: Of so many of the most probable sessions, the reward model takes the one it
+                likes best; None is the setting ``best_of`` where there is a reward model, else 1.
+            candidates: Item ids to choose from, for everybody; None means the whole catalog.
+
+        Returns:
+            A frame ``user_id, item_id, score, rank``: rank is the place in the session from 1,
+            score the log-probability of the whole session. Who has had nearly everything, so that
+            no session is left, is not in it.
+
+        Raises:
+            ConfigError: ``m`` is below 1 or above what the model was trained for, ``best_of`` is
+                below 1 or above ``beam``, it asks for a reward model that is not there, or there
+                are fewer candidates than items of a session.
+            UnknownIdError: A candidate is unknown and ``on_unknown`` is ``"error"``.
+        """
+        histories = self._histories_of(users, on_unknown)
+        allowed = None
+        if candidates is not None:
+            allowed = allowed_items(candidates, self.vocabulary, on_unknown)
+        codes, scores = self.session_codes(histories, m, exclude_seen, best_of, allowed)
+        values = np.repeat(scores[:, None], codes.shape[1], axis=1)
+        return recommendation_frame(histories.user_ids, codes, values, self.vocabulary)
+
     def session_codes(
         self,
         histories: Histories,
@@ -108,7 +143,18 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
         best_of: int | None = None,
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[Int32Array, FloatArray]:
-        """See the base class."""
+        """As :meth:`recommend_session`, as item codes.
+
+        Args:
+            histories: ``[n]`` what users did, in the codes of the model's vocabulary.
+            m: See :meth:`recommend_session`, as ``exclude_seen`` and ``best_of``.
+            exclude_seen: Likewise.
+            best_of: Likewise.
+            allowed: ``[items]`` what may be written, column ``j`` for code ``j + 1``; None for all.
+
+        Returns:
+            ``[n, m]`` item codes, zeros where no session was found, and ``[n]`` log-probabilities.
+        """
         judge = self._judge(best_of)
         m = session_length(m, self.longest_session)
         trie = session_trie(self.trie, m, allowed)
@@ -132,14 +178,6 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
                 "'llmrec align', or give it one with use_reward_model."
             )
         return Judge(self.reward_model, best_of)
-
-    def _search(
-        self, histories: Histories, trie: Trie, width: int, exclude_seen: bool = False
-    ) -> Iterator[tuple[slice, BeamLists]]:
-        return search(self.writer, trie, histories, width, 1, exclude_seen)
-
-    def _exact_scores(self, histories: Histories, codes: npt.NDArray[np.int32]) -> FloatArray:
-        return candidate_scores(self.writer, histories, codes)
 
     def _reward_state(self) -> dict[str, npt.NDArray[Any]]:
         """The reward model as a part of the state."""

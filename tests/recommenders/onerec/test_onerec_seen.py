@@ -51,7 +51,7 @@ def ids_of(split, behaviour=1.0, include_valid=False):
     return fit_semantic_ids(vectors, train, CODES)
 
 
-def require_refused(model, part="test", split=EARLIER):
+def assert_refused(model, part="test", split=EARLIER):
     with pytest.raises(ProtocolError, match=f"may have seen the {part} events it would be judged"):
         evaluate(model, split, task_of(split), part)
 
@@ -65,8 +65,8 @@ def test_ids_of_a_later_split_are_refused_at_the_test_of_an_earlier_one(behaviou
     loaded = OneRec.from_pretrained(tmp_path / "model")
     for model in (given, named, loaded):
         assert list(model.seen) == [TRAIN.origin, LATER.train_histories().origin]
-        require_refused(model)
-        require_refused(model, "valid")
+        assert_refused(model)
+        assert_refused(model, "valid")
 
 
 def test_ids_of_the_same_split_are_accepted_whatever_the_task_filters(tmp_path):
@@ -100,14 +100,14 @@ def test_what_vectors_know_travels_with_them_into_ids_and_models(tmp_path):
     assert SemanticIds.load(tmp_path / "ids").seen == ids.seen
     tokenizer = CODES.model_dump()
     model = OneRec(**FAST, tokenizer=tokenizer, cold_items=True).use_vectors(vectors).fit(TRAIN)
-    require_refused(model)
+    assert_refused(model)
 
 
 def test_stand_ins_by_vectors_that_know_too_much_count_as_well():
     vectors = with_behaviour(TEXTS, LATER.train_histories(), 1.0, dim=8)
     model = OneRec(**FAST, cold_items=True)
     model.use_semantic_ids(ids_of(EARLIER)).use_vectors(vectors).fit(TRAIN)
-    require_refused(model)
+    assert_refused(model)
 
 
 def language_model(home, monkeypatch, split):
@@ -133,10 +133,10 @@ def test_an_embedded_language_model_of_the_same_split_can_be_judged(tmp_path, mo
 
 def test_an_embedded_language_model_of_a_later_split_is_refused(tmp_path, monkeypatch):
     model = lm_of(language_model(tmp_path / "home", monkeypatch, LATER)).fit(TRAIN)
-    require_refused(model)
+    assert_refused(model)
     model.save_pretrained(tmp_path / "model")
     shutil.rmtree(tmp_path / "home")  # the saved model says so by itself
-    require_refused(OneRecLM.from_pretrained(tmp_path / "model"))
+    assert_refused(OneRecLM.from_pretrained(tmp_path / "model"))
 
 
 def test_a_model_that_is_fitted_again_forgets_what_earlier_ids_had_seen():
@@ -148,4 +148,4 @@ def test_a_model_that_is_fitted_again_forgets_what_earlier_ids_had_seen():
 
 def test_ids_on_leave_one_out_are_refused_under_a_cut_in_time():
     ids = ids_of(leave_one_out(DATA))
-    require_refused(OneRec(**FAST).use_semantic_ids(ids).fit(TRAIN))
+    assert_refused(OneRec(**FAST).use_semantic_ids(ids).fit(TRAIN))
