@@ -1,7 +1,8 @@
 """One run trained by several processes, as accelerate or torchrun start them.
 
-All processes fit the same model on their shares of every batch; only the main one judges, unless
-the model is parted among them, and writes. With one process this is :func:`~llmrec.runs.execute.train`.
+All processes fit the same model on their shares of every batch; only the main one writes, and only
+it judges, unless the model is parted among them. With one process this is
+:func:`~llmrec.runs.execute.train`.
 """
 
 import tempfile
