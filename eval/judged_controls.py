@@ -4,6 +4,9 @@
     python eval/judged_controls.py eval/ablations/ml-1m-collm-reclora.yaml --runs runs/controls \
         --record
 
+A table is of a ``metric`` over all pairs, or over a ``group``: those whose columns have the values
+of ``where``, or whose histories have from least to most ``events``, both included.
+
 The first form trains what is missing (``--shard 1/2`` takes every second run) and keeps, for every
 variant and seed, the scores of all pairs; ``--part valid`` leaves the test part alone. The second
 reads the scores, judges them on the test part and writes a table for every metric and group of the
@@ -13,10 +16,11 @@ A variant is a list of overrides, or a mapping: ``recipe`` (another one than the
 ``overrides``, ``result`` (also write its figures as a result of its own, under that name of a
 variant), ``of`` and ``output`` (no training: another output of that variant's runs), ``oracle``.
 A RecLoRA run has the outputs ``score``, ``base`` (the base model without adapters), ``ctr`` (its
-CTR model alone), ``both`` (mean log-odds of RecLoRA and that) and ``swapped`` (gates of somebody
-else at serving time only). With a ``grid`` of overrides the first seed is trained with each, and
-the one that is best on validation is taken for all seeds; ``grid_of`` takes over what was best for
-another variant.
+CTR model alone), ``both`` (mean log-odds of RecLoRA and that), ``swapped`` (gates of somebody else
+at serving time only) and ``centroids-C`` (everybody's gates replaced by the nearest of C centroids
+of all people's gates at the end of training, as a store whose users are clustered serves them).
+With a ``grid`` of overrides the first seed is trained with each, and the one that is best on
+validation is taken for all seeds; ``grid_of`` takes over what was best for another variant.
 """
 
 import argparse
@@ -27,18 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from judged_outputs import Scores, outputs
 from judged_plan import Choice, Plan, folder_of, grid_file, read_plan, settled
 from judged_tables import ABOUT, record
 
 from llmrec.data.named import load_dataset
-from llmrec.data.splits import LabelledCases, Split
+from llmrec.data.splits import Split
 from llmrec.errors import run_script
 from llmrec.runs.environment import hardware
 from llmrec.runs.recipe import Recipe
 from llmrec.storage import atomic_directory, write_json
-
-Scores = npt.NDArray[np.float64]
 
 
 def main() -> None:
@@ -124,8 +126,9 @@ class Runs:
         model = self._fitted(recipe, seed, folder.with_name(f"{folder.name}.checkpoints"))
         trained = time.perf_counter()
         wanted = {c.output for c in self.plan.choices.values() if c.of == choice.name}
+        people = self._split.train_histories()
         scores = {
-            part: outputs(model, self._split.labelled_cases(part), {"score", *wanted})  # type: ignore[arg-type]
+            part: outputs(model, self._split.labelled_cases(part), {"score", *wanted}, people)  # type: ignore[arg-type]
             for part in self._parts
         }
         about = {
@@ -165,30 +168,6 @@ def keep(folder: Path, about: dict[str, Any], scores: dict[str, dict[str, Scores
             for name, values in found.items():
                 np.save(temporary / f"{part}.{name}.npy", values.astype(np.float32))
         (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
-
-
-def outputs(model: Any, cases: LabelledCases, wanted: set[str]) -> dict[str, Scores]:
-    """Probabilities of all pairs, of a model and of its parts."""
-    histories = cases.histories.with_vocabulary(model.vocabulary)
-    if model.name != "reclora":
-        return {"score": model.score_pairs(histories, cases.items)}
-    ranker = model.ranker
-    pairs = ranker.prepare(histories, cases.items)
-    found = {"score": ranker.pair_odds(pairs)}
-    if "base" in wanted:
-        found["base"] = ranker.base_odds(pairs)
-    if "swapped" in wanted:
-        order = np.random.default_rng(0).permutation(len(cases))
-        found["swapped"] = ranker.pair_odds(pairs.with_inputs(pairs.inputs[order]))
-    if wanted & {"ctr", "both"}:
-        own = np.clip(model.ctr.score_pairs(histories, cases.items).astype(np.float64), 1e-6, 1)
-        found["ctr"] = np.log(own / np.maximum(1 - own, 1e-6))
-        found["both"] = (found["ctr"] + found["score"]) / 2
-    return {
-        name: 1 / (1 + np.exp(-odds.astype(np.float64)))
-        for name, odds in found.items()
-        if name in wanted
-    }
 
 
 if __name__ == "__main__":

@@ -96,11 +96,11 @@ def write_table(
     task: Task,
 ) -> Path:
     """One metric over one group of pairs."""
-    metric, where = table["metric"], table.get("where")
+    metric = table["metric"]
     figures: dict[str, dict[str, SeedFigure]] = {}
     draws: dict[str, Scores] = {}
     for part in ("valid", "test"):
-        cases, rows = group_of(split, part, where)
+        cases, rows = group_of(split, part, table)
         for name, found in scores[part].items():
             judged = [metric_draws(metric, cases, seed[rows]) for seed in found]
             figures.setdefault(name, {})[part] = seed_figure(judged)
@@ -128,11 +128,11 @@ def write_table(
     ablation = Ablation(
         name=name,
         task=task.name,
-        metric=metric if where is None else f"{metric} ({table['group']})",
+        metric=f"{metric} ({table['group']})" if "group" in table else metric,
         recipe=plan.choices[reference].recipe,
         seeds=plan.seeds,
         variants=tuple(variants),
-        n_users=group_of(split, "test", where)[0].histories.user_ids.n_unique(),
+        n_users=group_of(split, "test", table)[0].histories.user_ids.n_unique(),
         commit=commit,
         test_runs=1 + (read_json(earlier)["test_runs"] if earlier.is_file() else 0),
         hardware=next(iter(abouts.values()))[0]["hardware"],
@@ -140,15 +140,18 @@ def write_table(
     return write_ablation(ablation, RESULTS)
 
 
-def group_of(split: Split, part: str, where: dict[str, Any] | None) -> tuple[LabelledCases, Any]:
-    """The pairs of a group, and which of the part's pairs they are."""
+def group_of(split: Split, part: str, table: dict[str, Any]) -> tuple[LabelledCases, Any]:
+    """The pairs of a table's group, and which of the part's pairs they are."""
     cases = split.labelled_cases(part)  # type: ignore[arg-type]
     rows = np.arange(len(cases))
-    if where is not None:
-        frame = split.dataset.interactions.frame
-        in_part = np.flatnonzero(split.parts == {"valid": 1, "test": 2}[part])
-        for column, value in where.items():
-            rows = rows[frame[column].to_numpy()[in_part[rows]] == value]
+    if "events" in table:
+        least, most = table["events"]
+        lengths = cases.histories.lengths
+        rows = rows[(lengths >= least) & (lengths <= most)]
+    frame = split.dataset.interactions.frame
+    in_part = np.flatnonzero(split.parts == {"valid": 1, "test": 2}[part])
+    for column, value in table.get("where", {}).items():
+        rows = rows[frame[column].to_numpy()[in_part[rows]] == value]
     chosen = cases.histories.take(rows)
     return LabelledCases(chosen, cases.items[rows], cases.labels[rows], cases.part), rows
 

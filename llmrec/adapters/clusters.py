@@ -7,12 +7,44 @@ joins the nearest one.
 import sqlite3
 
 import numpy as np
+import numpy.typing as npt
 
 from llmrec.adapters.database import Database
 from llmrec.adapters.gate_format import Array, GateFormat
 from llmrec.errors import ConfigError, DataError
 
 _AT_ONCE = 10_000
+_BATCH = 4096  # of k-means
+
+
+def fit_centroids(gates: Array, count: int, seed: int = 0) -> Array:
+    """Centroids of gate weights by k-means: ``[count, gates, blocks]``.
+
+    Args:
+        gates: ``[n, gates, blocks]``.
+        count: Centroids.
+        seed: Of k-means.
+
+    Raises:
+        DataError: There are fewer users than centroids.
+    """
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    if len(gates) < count:
+        raise DataError(f"{len(gates)} users cannot be put into {count} clusters.")
+    if len(gates) <= _BATCH:  # of few rows, batches would be drawn with replacement
+        model = KMeans(count, random_state=seed, n_init=3)
+    else:
+        model = MiniBatchKMeans(count, random_state=seed, n_init=3, batch_size=_BATCH)
+    centres = model.fit(gates.reshape(len(gates), -1)).cluster_centers_
+    return np.asarray(centres, dtype=np.float32).reshape(-1, *gates.shape[1:])
+
+
+def nearest_centroids(gates: Array, centroids: Array) -> npt.NDArray[np.int64]:
+    """``[n]`` the nearest of ``[C, gates, blocks]`` centroids, of equal ones the first."""
+    flat, centres = gates.reshape(len(gates), -1), centroids.reshape(len(centroids), -1)
+    distance: Array = (centres**2).sum(axis=1) - 2 * flat @ centres.T
+    return distance.argmin(axis=1)
 
 
 class Clusters:
@@ -90,9 +122,7 @@ class Clusters:
         """Number of the nearest centroid of every gate; None where there are no centroids."""
         if not len(centroids):
             return [None] * len(gates)
-        flat, centres = gates.reshape(len(gates), -1), centroids.reshape(len(centroids), -1)
-        distance = (centres**2).sum(axis=1) - 2 * flat @ centres.T
-        return [int(number) for number in distance.argmin(axis=1)]
+        return [int(number) for number in nearest_centroids(gates, centroids)]
 
     def _assign_all(self, connection: sqlite3.Connection, centroids: Array) -> None:
         if not len(centroids):
@@ -108,12 +138,8 @@ class Clusters:
             last = rows[-1][0]
 
     def _k_means(self, count: int, seed: int, sample: int) -> Array:
-        from sklearn.cluster import MiniBatchKMeans
-
         with self._database.connection() as connection:
             ids = np.array([row[0] for row in connection.execute("SELECT id FROM gates")])
-            if ids.size < count:
-                raise DataError(f"{ids.size} users cannot be put into {count} clusters.")
             if ids.size > sample:
                 ids = np.sort(np.random.default_rng(seed).choice(ids, sample, replace=False))
             values = np.empty((ids.size, *self._form.shape), dtype=np.float32)
@@ -125,6 +151,4 @@ class Clusters:
                 if row is not None:  # forgotten a moment ago
                     values[used] = self._form.decode(row[0])
                     used += 1
-        model = MiniBatchKMeans(count, random_state=seed, n_init=3, batch_size=4096)
-        centres = model.fit(values[:used].reshape(used, -1)).cluster_centers_
-        return np.asarray(centres, dtype=np.float32).reshape(-1, *self._form.shape)
+        return fit_centroids(values[:used], count, seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_store import draw
 
-from llmrec.adapters.clusters import Clusters
+from llmrec.adapters.clusters import Clusters, fit_centroids, nearest_centroids
 from llmrec.adapters.database import Database
 from llmrec.adapters.gate_format import GateFormat
 from llmrec.adapters.gate_table import GateTable
@@ -70,3 +70,18 @@ def test_impossible_numbers_of_clusters(made):
     with pytest.raises(ConfigError, match="cannot be -1 clusters"):
         clusters.make(-1)
     assert len(clusters.all()) == 1
+
+
+def test_one_centroid_of_few_users_is_their_mean():
+    gates = draw(7, 2, SHAPE)
+    np.testing.assert_allclose(fit_centroids(gates, 1)[0], gates.mean(0), atol=1e-6)
+
+
+def test_many_users_find_the_same_groups():
+    gates, kind = blobs(each=2000)
+    centroids = fit_centroids(gates, 3)
+    numbers = nearest_centroids(gates, centroids)
+    for group in range(3):
+        assert len(set(numbers[kind == group])) == 1
+        own = gates[kind == group].mean(0)
+        np.testing.assert_allclose(centroids[numbers[group]], own, atol=0.01)

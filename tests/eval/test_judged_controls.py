@@ -43,6 +43,7 @@ PLAN = {
         {"metric": "auc"},
         {"metric": "logloss", "suffix": "logloss"},
         {"metric": "auc", "suffix": "consumed", "group": "consumed", "where": {"kind": "consume"}},
+        {"metric": "auc", "suffix": "short", "group": "short histories", "events": [0, 15]},
     ],
     "variants": {
         "DIN": {"grid": ["training.learning_rate=0.01", "training.learning_rate=0.0001"],
@@ -88,7 +89,8 @@ def test_tables_hold_figures_and_paired_differences(trained, tmp_path, monkeypat
     monkeypatch.setattr(judged_tables, "committed_state", lambda *files: "0" * 12)
     judged_tables.record(plan, path, runs)
     tables = {table.name: table for table in load_ablations(tmp_path)}
-    assert set(tables) == {"toy-plan", "toy-plan-logloss", "toy-plan-consumed"}
+    parts = ("", "-logloss", "-consumed", "-short")
+    assert set(tables) == {f"toy-plan{part}" for part in parts}
     split = plan.task.split(simulate("simulate:tiny@1").dataset)
     cases = split.labelled_cases("test")
     rows = {variant.name: variant for variant in tables["toy-plan"].variants}
@@ -107,6 +109,12 @@ def test_tables_hold_figures_and_paired_differences(trained, tmp_path, monkeypat
     found = tables["toy-plan-consumed"].variants[0].figure.per_seed[0]
     assert found == pytest.approx(roc_auc_score(cases.labels[chosen], scores[chosen]))
     assert tables["toy-plan-consumed"].metric == "auc (consumed)"
+    short = cases.histories.lengths <= 15
+    assert 0 < short.sum() < short.size
+    found = tables["toy-plan-short"].variants[0].figure.per_seed[0]
+    assert found == pytest.approx(roc_auc_score(cases.labels[short], scores[short]))
+    users = cases.histories.user_ids.to_numpy()[short]
+    assert tables["toy-plan-short"].n_users == np.unique(users).size
     (result,) = load_results(tmp_path)
     assert (result.model, result.variant, result.seeds) == ("din", "", (1, 2))
     assert result.metrics["auc"].per_seed == pytest.approx(rows["DIN"].figure.per_seed)
