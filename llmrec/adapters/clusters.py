@@ -44,7 +44,7 @@ def nearest_centroids(gates: Array, centroids: Array) -> npt.NDArray[np.int64]:
     """``[n]`` the nearest of ``[C, gates, blocks]`` centroids, of equal ones the first."""
     flat, centres = gates.reshape(len(gates), -1), centroids.reshape(len(centroids), -1)
     distance: Array = (centres**2).sum(axis=1) - 2 * flat @ centres.T
-    return distance.argmin(axis=1)
+    return np.asarray(distance.argmin(axis=1))
 
 
 class Clusters:
