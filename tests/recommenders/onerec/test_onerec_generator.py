@@ -33,6 +33,8 @@ FORMS = {
     },
     "experts": {"form": "encoder_decoder", "experts": 3, "experts_per_token": 2},
     "decoder with experts": {"form": "decoder", "experts": 3, "experts_per_token": 1},
+    "repeats": {"form": "encoder_decoder", "repeat_bias": True},
+    "repeats of existing codes": {"choices": "existing", "tied": True, "repeat_bias": True},
 }
 
 
@@ -50,7 +52,10 @@ def make_generator(seed=0, session=3, **options):
     config = GeneratorConfig(
         dim=8, heads=2, feed_forward=12, expert_width=6, history=5, session=session, **options
     )
-    return make_generator_of(config, torch.from_numpy(CODES), SIZES)
+    generator = make_generator_of(config, torch.from_numpy(CODES), SIZES)
+    if generator.repeat_bias is not None:
+        torch.nn.init.constant_(generator.repeat_bias, -1.5)
+    return generator
 
 
 def of_lists(rows):
@@ -208,6 +213,7 @@ def test_attention_of_beams_equals_attention_of_sequences():
     [
         ({"dim": 10, "heads": 4}, "heads=4 must divide dim=10"),
         ({"experts": 2, "experts_per_token": 3}, "experts_per_token=3 is more than experts=2"),
+        ({"form": "decoder", "repeat_bias": True}, "repeat_bias is for form=encoder_decoder"),
     ],
 )
 def test_settings_that_do_not_fit(options, sentence):

@@ -31,6 +31,11 @@ class GeneratorConfig(BaseModel):
         " of the catalogue.",
     )
     tied: bool = Field(False, description="Codes have the same vectors as inputs and as outputs.")
+    repeat_bias: bool = Field(
+        False,
+        description="Of encoder_decoder: learn one number that is added for items of the history: "
+        "where people do not take an item twice it falls, where they do it rises.",
+    )
     writer_layers: int = Field(
         1, ge=1, description="Of item_decoder: layers that write the codes of an item."
     )
@@ -75,6 +80,8 @@ class GeneratorConfig(BaseModel):
             raise ValueError(
                 f"experts_per_token={self.experts_per_token} is more than experts={self.experts}"
             )
+        if self.repeat_bias and self.form != "encoder_decoder":
+            raise ValueError("repeat_bias is for form=encoder_decoder; leave it out with others")
         if self.list_layers and self.form != "item_decoder":
             raise ValueError("list_layers is for form=item_decoder; leave it out, or use that form")
         return self

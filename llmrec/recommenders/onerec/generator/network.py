@@ -19,6 +19,7 @@ from llmrec.recommenders.onerec.generator.choices import CodeHead, ExistingCodes
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
 from llmrec.recommenders.onerec.generator.experts import Experts
 from llmrec.recommenders.onerec.generator.layers import DecoderLayer, EncoderLayer
+from llmrec.recommenders.onerec.generator.repeats import Repeats, items_led_to, repeats_of
 from llmrec.training.dropout import ByteDropout
 
 _EMBEDDING_STD = 0.05
@@ -70,6 +71,7 @@ class Generator(nn.Module):
 
     codes: Tensor
     first: Tensor
+    leads_to: Tensor
     scratch_state = frozenset({"codes"})
     skips_parameters = True  # a form without encoder, a mark without lists
 
@@ -99,6 +101,9 @@ class Generator(nn.Module):
         self.output_norm = nn.RMSNorm(dim)
         self.heads = nn.ModuleList(CodeHead(dim, size, config.tied) for size in self.sizes)
         self.existing = ExistingCodes(codes, sizes) if config.choices == "existing" else None
+        self.repeat_bias = nn.Parameter(torch.zeros(())) if config.repeat_bias else None
+        if config.repeat_bias:
+            self.register_buffer("leads_to", items_led_to(codes.long().cpu()), persistent=False)
         self.apply(self._initialise)
 
     @property
@@ -108,28 +113,35 @@ class Generator(nn.Module):
 
     def forward(self, batch: SessionBatch) -> Tensor:
         """Cross-entropy summed over the codes of the items that carry loss, a scalar."""
-        hidden, targets = self._learnt(batch)
-        codes = targets.unbind(1)
-        losses = []
-        for level, code in enumerate(codes):
-            logits = self.code_logits(level, hidden[:, level], codes[:level])
-            chosen = logits.gather(1, code[:, None]).squeeze(1).float()
-            losses.append((self.log_normalizer(level, logits, codes[:level]) - chosen).sum())
-        return torch.stack(losses).sum()
+        found = self._learnt_log_probabilities(batch)
+        return -torch.stack([each.sum() for each in found]).sum()
 
-    def code_logits(self, level: int, states: Tensor, before: Sequence[Tensor]) -> Tensor:
-        """Logits of the codes of a level, ``[..., d]`` to ``[..., size]``.
+    def code_logits(
+        self,
+        level: int,
+        states: Tensor,
+        before: Sequence[Tensor],
+        repeats: Repeats | None = None,
+    ) -> Tensor:
+        """Logits of the codes of a level, ``[rows, k, d]`` to ``[rows, k, size]``.
 
         Args:
             level: The level.
             states: What predicts it.
-            before: Codes of the levels before, ``[...]`` each.
+            before: Codes of the levels before, ``[rows, k]`` each.
+            repeats: What was had before; see :meth:`repeats`.
         """
         first = sum(self.sizes[:level])
         result: Tensor = self.heads[level](
             states, self.code_vectors.weight[first : first + self.sizes[level]]
         )
-        return result
+        return result if repeats is None else repeats.added(level, result, before)
+
+    def repeats(self, history: Tensor) -> Repeats | None:
+        """What codes gain for the items of histories ``[rows, n]``; None without a bias."""
+        if self.repeat_bias is None:
+            return None
+        return repeats_of(self.repeat_bias, history, self.codes, self.leads_to)
 
     def log_normalizer(self, level: int, logits: Tensor, before: Sequence[Tensor]) -> Tensor:
         """Log-sum-exp over what a level chooses from, ``[...]`` float32.
@@ -149,24 +161,13 @@ class Generator(nn.Module):
         Returns:
             ``[rows, m, levels]`` float32; 0 where the session has ended.
         """
-        hidden, codes = self._written(batch), self.codes[batch.session].unbind(-1)
-        found = []
-        for level, code in enumerate(codes):
-            logits = self.code_logits(level, hidden[:, :, level], codes[:level])
-            chosen = logits.gather(2, code[..., None]).squeeze(2).float()
-            found.append(chosen - self.log_normalizer(level, logits, codes[:level]))
+        hidden, codes = self._written(batch), self.codes[batch.session]
+        found = self._of_codes(hidden, codes, self.repeats(batch.history))
         return torch.stack(found, dim=-1) * (batch.session > 0)[..., None]
 
     def item_log_probabilities(self, batch: SessionBatch) -> Tensor:
         """Log-probability of every item that carries loss, ``[n]`` float32, row by row."""
-        hidden, targets = self._learnt(batch)
-        codes = targets.unbind(1)
-        found = []
-        for level, code in enumerate(codes):
-            logits = self.code_logits(level, hidden[:, level], codes[:level])
-            chosen = logits.gather(1, code[:, None]).squeeze(1).float()
-            found.append(chosen - self.log_normalizer(level, logits, codes[:level]))
-        return torch.stack(found, dim=-1).sum(-1)
+        return torch.stack(self._learnt_log_probabilities(batch), dim=-1).sum(-1)
 
     def encode(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """Read histories.
@@ -232,13 +233,37 @@ class Generator(nn.Module):
         """Nothing to do."""
 
     def end_epoch(self) -> Mapping[str, float]:
-        """How evenly the experts were used: busiest and idlest share times their number."""
+        """How evenly the experts were used, and the bias of repeats.
+
+        Busiest and idlest expert are told by their share times the number of experts.
+        """
+        told = {} if self.repeat_bias is None else {"repeat_bias": self.repeat_bias.item()}
         experts = [module for module in self.modules() if isinstance(module, Experts)]
         loads = [module.take_load() for module in experts]
         if not loads:
-            return {}
+            return told
         shares = torch.stack([load / load.mean().clamp_min(1.0) for load in loads])
-        return {"expert_load_max": float(shares.max()), "expert_load_min": float(shares.min())}
+        most, least = float(shares.max()), float(shares.min())
+        return {**told, "expert_load_max": most, "expert_load_min": least}
+
+    def _learnt_log_probabilities(self, batch: SessionBatch) -> list[Tensor]:
+        """Of the codes of items with loss: ``[n]`` float32 per level."""
+        hidden, codes = self._learnt(batch)
+        repeats = self.repeats(batch.history)
+        if repeats is not None:
+            rows = batch.learn_at.div(batch.session.shape[1], rounding_mode="floor")
+            repeats = repeats.of(rows)
+        found = self._of_codes(hidden[:, None], codes[:, None], repeats)
+        return [each.squeeze(1) for each in found]
+
+    def _of_codes(self, hidden: Tensor, codes: Tensor, repeats: Repeats | None) -> list[Tensor]:
+        """Log-probabilities of codes ``[rows, k, levels]``: ``[rows, k]`` float32 per level."""
+        each, found = codes.unbind(-1), []
+        for level, code in enumerate(each):
+            logits = self.code_logits(level, hidden[:, :, level], each[:level], repeats)
+            chosen = logits.gather(2, code[..., None]).squeeze(2).float()
+            found.append(chosen - self.log_normalizer(level, logits, each[:level]))
+        return found
 
     def _learnt(self, batch: SessionBatch) -> tuple[Tensor, Tensor]:
         """States that predict codes, and the codes, of items with loss: ``[n, levels, d]``."""

@@ -9,6 +9,7 @@ from llmrec.recommenders.onerec.beam import StepScores
 from llmrec.recommenders.onerec.generator.attention import KeyValue
 from llmrec.recommenders.onerec.generator.layers import DecoderLayer
 from llmrec.recommenders.onerec.generator.network import Generator
+from llmrec.recommenders.onerec.generator.repeats import Repeats
 
 
 @dataclass(eq=False)
@@ -22,6 +23,7 @@ class GeneratorState:
         own: Per layer, keys and values of what the beams have written.
         codes: Codes of the item that is written, ``[users, beams]`` each.
         items: Items that every beam has begun.
+        repeats: What codes gain for the items of the histories, if anything.
     """
 
     shared: list[KeyValue]
@@ -30,6 +32,7 @@ class GeneratorState:
     own: list[KeyValue] = field(default_factory=list)
     codes: list[Tensor] = field(default_factory=list)
     items: int = 0
+    repeats: Repeats | None = None
 
 
 class GeneratorSteps:
@@ -49,7 +52,8 @@ class GeneratorSteps:
         if generator.recency is not None:
             memory, mask = generator.encode(history)
             shared = [as_layer(layer).cross.key_values(memory) for layer in generator.decoder]
-            return GeneratorState(shared, mask, torch.zeros_like(history[:, 0]))
+            begin = torch.zeros_like(history[:, 0])
+            return GeneratorState(shared, mask, begin, repeats=generator.repeats(history))
         mask = (history > 0)[:, :, None].expand(-1, -1, generator.levels + 1).flatten(1)
         return GeneratorState(self._read(history, mask), mask, (history > 0).sum(1))
 
@@ -74,7 +78,8 @@ class GeneratorSteps:
             hidden = self._feed(state, generator.start_vectors(place))
             state.items += 1
         assert hidden is not None
-        logits = generator.code_logits(level, generator.output_norm(hidden), state.codes)
+        states = generator.output_norm(hidden)
+        logits = generator.code_logits(level, states, state.codes, state.repeats)
         return StepScores(logits, generator.log_normalizer(level, logits, state.codes))
 
     def _feed(self, state: GeneratorState, vectors: Tensor) -> Tensor:
