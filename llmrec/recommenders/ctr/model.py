@@ -27,6 +27,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import pairs
 from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.recommenders.base import FloatArray
+from llmrec.recommenders.ctr.catalogs import require_items_of
 from llmrec.recommenders.ctr.config import STATISTICS, CTRConfig
 from llmrec.recommenders.ctr.features import (
     EventTable,
@@ -191,8 +192,7 @@ class CTRModel(TrainedRecommender[ConfigT]):
                 f"{self.name}: field {wanted[0].name!r} is about the catalog; call use_catalog "
                 "before fit."
             )
-        if catalog.vocabulary.fingerprint != train.vocabulary.fingerprint:
-            raise DataError(f"{self.name}: the catalog does not hold the items of the histories.")
+        require_items_of(catalog, train.vocabulary, self.name)
         made = {
             f.name: (number_table if f.kind == "number" else category_table)(catalog, f)
             for f in wanted

@@ -14,6 +14,7 @@ from torch import Tensor
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError, DataError
+from llmrec.recommenders.ctr.catalogs import require_items_of
 from llmrec.recommenders.ctr.config import SIMConfig
 from llmrec.recommenders.ctr.din import DINNetwork
 from llmrec.recommenders.ctr.features import PairBatch
@@ -96,4 +97,5 @@ class SIM(CTRModel[SIMConfig]):
             return co_occurrence_vectors(train, self.config.similarity_dim)
         if catalog is None:
             raise ConfigError("similarity=text needs use_catalog before fit.")
+        require_items_of(catalog, train.vocabulary, self.name)
         return text_vectors(catalog)

@@ -33,7 +33,7 @@ from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
 from llmrec.recommenders.reclora.ctr_part import new_ctr, require_described, require_fitted_on
 from llmrec.recommenders.reclora.parting import part_base
-from llmrec.recommenders.reclora.questions import Questions, item_names, similarity
+from llmrec.recommenders.reclora.questions import Questions, names_for, similarity
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.recommenders.reclora.rows import JudgedRows, is_judged, late_rows
 from llmrec.recommenders.reclora.training import (
@@ -218,7 +218,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
                 f"reclora: ctr_share is {config.ctr_share:g}, but these events have no clock by "
                 "which to part them; set it to 1."
             )
-        names = item_names(config, train.vocabulary, self.titles)
+        names = names_for(config, train.vocabulary, self._catalog)
         base = open_base(config.base, config.base_dtype, "cpu" if config.shard_base else None)
         until, early = early_part(train, config.ctr_share)
         action = "like" if is_judged(train) else "choose"

@@ -12,6 +12,7 @@ from llmrec.data.ragged import offsets_of, row_of_each
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError
 from llmrec.inference.hf_tokenizer import HFTokens
+from llmrec.recommenders.ctr.catalogs import require_items_of
 from llmrec.recommenders.ctr.pairs import labels_of
 from llmrec.recommenders.ctr.search import co_occurrence_vectors, text_vectors
 from llmrec.recommenders.reclora.config import RecLoRAConfig
@@ -126,6 +127,18 @@ def item_names(
         .to_series()
         .to_list()
     )
+
+
+def names_for(config: RecLoRAConfig, vocabulary: Vocabulary, catalog: Catalog | None) -> list[str]:
+    """:func:`item_names` from the catalog that was given for a training.
+
+    Raises:
+        DataError: The catalog holds other items, so that prompts would name the wrong ones.
+        ConfigError: Titles are wanted and there is no catalog.
+    """
+    if catalog is not None:
+        require_items_of(catalog, vocabulary, "reclora")
+    return item_names(config, vocabulary, None if catalog is None else catalog.titles)
 
 
 def similarity(config: RecLoRAConfig, early: Histories, catalog: Catalog | None) -> Float32 | None:

@@ -196,6 +196,24 @@ def test_given_and_text_similarity():
     assert alike[::2].min() > alike[1::2].max()
 
 
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        ([*range(5), *range(6, 12)], "lacks 1 of them, 5 first"),
+        (range(13), "has 1 more, 12 first"),
+        (range(1, 13), "lacks 1 of them, 0 first"),
+    ],
+    ids=["missing", "extra", "shifted"],
+)
+def test_a_catalog_of_other_items_is_refused(ids, sentence):
+    other = Catalog(pl.DataFrame({"item_id": list(ids)}).with_columns(title=pl.lit("thing")))
+    fields = ["item", {"name": "title", "kind": "category"}]
+    for model in (SIM(**SMALL, similarity="text"), DIN(**SMALL, fields=fields)):
+        with pytest.raises(DataError, match=sentence):
+            model.use_catalog(other).fit(SPLIT.train_histories())
+        assert not model.is_fitted
+
+
 def test_fields_on_the_catalog():
     fields = ["item", {"name": "kind", "kind": "category"}]
     options = {**SMALL, "fields": fields, "training": {"epochs": 1}}

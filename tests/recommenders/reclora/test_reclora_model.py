@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
 from llmrec.adapters.experts import Experts
-from llmrec.data import Histories
+from llmrec.data import Catalog, Histories
 from llmrec.errors import ArtifactError, ConfigError, DataError, ProtocolError
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.recommenders.popularity import Popularity
@@ -358,6 +358,18 @@ def copy_with(saved, target, bundle=None, **config):
     about["config"] |= config
     about["details"]["bundle"] |= bundle or {}
     (target / "model.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("ids", [range(7), range(9), range(1, 9)], ids=["less", "more", "shifted"])
+@pytest.mark.parametrize("names", ["title", "id"])
+def test_a_catalog_of_other_items_is_refused(base_folder, ids, names):
+    titles = [f"number {item}" for item in ids]
+    other = Catalog(pl.DataFrame({"item_id": list(ids), "title": titles}))
+    model = make_model(base_folder, item_names=names).use_catalog(other)
+    wrong = {range(7): "lacks 1 of them, 7", range(9): "1 more, 8", range(1, 9): "1 of them, 0"}
+    with pytest.raises(DataError, match=wrong[ids]):
+        model.fit(SPLIT.train_histories())
+    assert not model.is_fitted
 
 
 def test_missing_things_are_asked_for(base_folder):
