@@ -8,6 +8,7 @@ their files are lost, an entry without bytes and hash keeps the pin and the leas
 
 import hashlib
 import shutil
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -108,13 +109,13 @@ class AdapterFiles:
         """Bytes of all registered adapters."""
         return sum(self.names().values())
 
-    def pin(self, names: list[str], pinned: bool) -> None:
-        """Keep adapters whatever the budget and their age, or stop keeping them."""
+    def pin(self, names: list[str], pinned: bool) -> int:
+        """Keep adapters whatever the budget and their age, or stop keeping them; how many."""
         with self._database.transaction() as connection:
-            connection.executemany(
+            return connection.executemany(
                 "UPDATE adapters SET pinned = ? WHERE name = ?",
                 [(int(pinned), name) for name in names],
-            )
+            ).rowcount
 
     def in_use(self, names: list[str]) -> list[str]:
         """Which of these are pinned or leased."""
@@ -124,20 +125,31 @@ class AdapterFiles:
             return [n for n in names if connection.execute(query, (n, now)).fetchone()]
 
     def remove(self, names: list[str]) -> None:
-        """Delete adapters, in use or not."""
-        for name in names:
-            with self._database.transaction() as connection:
-                connection.execute("DELETE FROM adapters WHERE name = ?", (name,))
-            self._remove_folder(name)
+        """Delete adapters that are neither pinned nor leased."""
+        with self._database.making():
+            self._evict(names)
+
+    def strike(self, connection: sqlite3.Connection, names: list[str]) -> None:
+        """Let adapters be registered no more, in use or not; :meth:`remove_strays` does the rest.
+
+        Args:
+            connection: In a transaction, under the lock of :meth:`Database.making`.
+            names: Their names.
+        """
+        connection.executemany("DELETE FROM adapters WHERE name = ?", [(name,) for name in names])
+
+    def remove_strays(self) -> None:
+        """Remove folders that are not registered, under the lock of :meth:`Database.making`."""
+        known = self.names()
+        for path in self.folder.iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what a killed writer left, entries without a folder, and what is too old."""
         with self._database.making():
-            known = self.names()
-            for path in self.folder.iterdir():
-                if path.name not in known:
-                    shutil.rmtree(path, ignore_errors=True)
-            self._lose([name for name in known if not (self.folder / name).is_dir()])
+            self.remove_strays()
+            self._lose([name for name in self.names() if not (self.folder / name).is_dir()])
             self._expire()
 
     def shrink(self) -> None:
@@ -156,7 +168,8 @@ class AdapterFiles:
             self._verified.pop(name, None)
             if self._registered(name) is not None and not self._is_whole(name):
                 found.append(name)
-        with self._database.making():
+        with self._database.making():  # look again: another process may have mended one meanwhile
+            found = [n for n in found if self._registered(n) is not None and not self._is_whole(n)]
             self._lose(found)
         self.counts["damaged"] += len(found)
         return found

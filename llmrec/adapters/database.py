@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS events (
   id INTEGER PRIMARY KEY, user TEXT NOT NULL, item NOT NULL, time INTEGER, rating REAL,
   label INTEGER, read INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_user ON events (user);
+CREATE TABLE IF NOT EXISTS forgetting (
+  who TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -128,12 +130,26 @@ class Database:
 
         Raises:
             StorageError: Another process keeps the file busy, or there is no room for a second
-                copy; what was deleted stays deleted and is overwritten in place.
+                copy; nobody is served what was deleted, but its bytes may still be in the log.
         """
         with self.connection() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._empty_log(connection)
             connection.execute("VACUUM")
+            self._empty_log(connection)
+
+    def tidy(self) -> None:
+        """Empty the log if nobody reads just now; else it is emptied later."""
+        with self.connection() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _empty_log(self, connection: sqlite3.Connection) -> None:
+        """Move all of the log into the file; SQLite tells in a column that it could not."""
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StorageError(
+                f"{self._path} is being read by another process or thread, so its log still holds "
+                "what was deleted; let the reader end, and do the same again."
+            )
 
     def _open(self) -> sqlite3.Connection:
         if not self._path.exists():
@@ -164,4 +180,4 @@ class Database:
         if not known:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {_LAYOUT}")
-            connection.executescript(_TABLES)
+        connection.executescript(_TABLES)  # stores made before a table was added get it now

@@ -1,4 +1,14 @@
-"""Forgetting a user in a store: weights, events, names, files, and means with the user in them."""
+"""Forgetting a user in a store: weights, events, names, files, and means with the user in them.
+
+What was removed is noted in the transaction that removes it, under a hash of the user, and crossed
+out when no trace is left. So somebody whose forgetting was cut short (a kill, no room, a reader in
+the way) can be forgotten again: the rest is done, and the whole answer is given.
+"""
+
+import hashlib
+import json
+import sqlite3
+from dataclasses import asdict
 
 from llmrec.adapters.adapter_files import AdapterFiles
 from llmrec.adapters.clusters import Clusters
@@ -28,6 +38,7 @@ def forget(
     stood for the user alone becomes the mean over those who are left.
     """
     key = user_key(user)
+    who = hashlib.sha256(key.encode()).hexdigest()
     with database.making():
         with database.transaction() as connection:
             means = priors.means_with(connection, key)
@@ -41,7 +52,26 @@ def forget(
                 empty = clusters.without_users(connection, priors.present_mean(connection))
                 origins += [Origin("centroid", str(number)) for number in empty]
             void = issued.void(connection, origins)
-        in_use = files.in_use(void)
-        files.remove(void)
+            done = _noted(connection, who, Forgotten(known, tuple(void), tuple(files.in_use(void))))
+            files.strike(connection, void)
+        files.remove_strays()
         database.rewrite()
-    return Forgotten(known, tuple(void), tuple(in_use))
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM forgetting WHERE who = ?", (who,))
+        database.tidy()
+    return done
+
+
+def _noted(connection: sqlite3.Connection, who: str, found: Forgotten) -> Forgotten:
+    """What was found now and in attempts before that did not come to an end; written down."""
+    row = connection.execute("SELECT answer FROM forgetting WHERE who = ?", (who,)).fetchone()
+    if row is not None:
+        before = json.loads(row[0])
+        found = Forgotten(
+            found.known or before["known"],
+            tuple(sorted({*found.removed, *before["removed"]})),
+            tuple(sorted({*found.in_use, *before["in_use"]})),
+        )
+    answer = json.dumps(asdict(found))
+    connection.execute("INSERT OR REPLACE INTO forgetting VALUES (?, ?)", (who, answer))
+    return found

@@ -1,11 +1,10 @@
 """The adapter store: who has which gate weights, and their adapters on demand.
 
 A store is a folder: ``store.json`` (what it was made for), ``experts/`` (a copy of the trained
-experts), ``store.sqlite`` (gate weights and the register of adapters) and ``adapters/``
-(materialised ones, as many as the byte budget holds). Adapter names are hashes of their content
-and are never reused for another content; nothing in a name or a path comes from a user's id.
-Gate weights are personal data: :meth:`AdapterStore.forget` removes them and all that was made of
-them.
+experts), ``store.sqlite`` (gate weights and the register of adapters) and ``adapters/`` (as many
+as the byte budget holds). Adapter names are hashes of their content and are never reused for
+another content; nothing in a name or a path comes from a user's id. Gate weights are personal
+data: :meth:`AdapterStore.forget` removes them and all that was made of them.
 """
 
 import hashlib
@@ -24,13 +23,14 @@ from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
 from llmrec.adapters.experts import Experts
+from llmrec.adapters.exporting import export
 from llmrec.adapters.forgetting import forget
 from llmrec.adapters.gate_format import Array, GateFormat
 from llmrec.adapters.gate_table import GateRow, GateTable
 from llmrec.adapters.gates import even_gates
 from llmrec.adapters.issued import Found, IssuedNames
 from llmrec.adapters.kept_events import KeptEvents
-from llmrec.adapters.materialise import CONFIG, PlainLora, materialise
+from llmrec.adapters.materialise import PlainLora, materialise
 from llmrec.adapters.priors import Priors, shrunk
 from llmrec.adapters.served import FALLBACKS, FOUND, Served, ServedWeights
 from llmrec.adapters.store_answers import Adapter, Forgotten
@@ -42,8 +42,7 @@ from llmrec.adapters.store_files import (
     write_settings,
 )
 from llmrec.adapters.user_keys import UserId, user_key
-from llmrec.errors import ArtifactError, UnknownIdError
-from llmrec.storage import atomic_directory
+from llmrec.errors import ArtifactError, StorageError, UnknownIdError
 
 _TRIES = 3
 
@@ -258,10 +257,12 @@ class AdapterStore:
         return f"lora-{hashed.hexdigest()[:40]}"
 
     def pin(self, user: UserId) -> Adapter:
-        """Materialise a user's adapter and keep it whatever the budget."""
-        adapter = self.adapter(user)
-        self.files.pin([adapter.name], True)
-        return adapter
+        """Materialise a user's adapter and keep it whatever the budget; refused as those are."""
+        for _ in range(_TRIES):
+            adapter = self.adapter(user)
+            if self.files.pin([adapter.name], True):
+                return adapter  # else it was evicted, or forgotten, in between
+        raise StorageError(f"the adapter of user {user!r} does not stay; raise the byte budget.")
 
     def unpin(self, user: UserId) -> None:
         """Let a user's adapters be evicted again, those of earlier versions too."""
@@ -272,7 +273,7 @@ class AdapterStore:
         """Serve users by the centroid of their cluster (k-means); 0 serves each by their own.
 
         Disk is then bounded by the number of centroids. New weights join the nearest centroid.
-        Adapters of single users are removed, and the priors fixed anew.
+        Adapters of single users go unless they are in use, and the priors are fixed anew.
         """
         self._clusters.make(centroids, seed)
         self.priors.fix()
@@ -292,15 +293,10 @@ class AdapterStore:
 
         Raises:
             UnknownIdError: The store has no weights of the user.
+            ArtifactError: The folder is inside a store, or holds something else.
         """
-        row = self.gates.get(user)
-        if row is None:
-            raise UnknownIdError(f"the store has no gate of user {user!r}; nothing to export.")
-        gate, kind = torch.from_numpy(row.gate), dtype or self.settings.dtype
-        adapter = materialise(self.experts, gate, rank, kind)
-        with atomic_directory(folder, CONFIG) as temporary:
-            adapter.write(temporary)
-        return adapter
+        kind = dtype or self.settings.dtype
+        return export(self.gates, self.experts, user, folder, rank, kind)
 
     def forget(self, user: UserId) -> Forgotten:
         """Remove a user's weights, events and adapters, then rewrite the file.
@@ -308,9 +304,12 @@ class AdapterStore:
         The means that serve strangers are fixed anew without the user: everybody's, and the one of
         the user's group. So is a centroid of the user alone. Their adapters go, too.
 
-        What it cannot remove: the little that the user's events changed in the trained experts,
-        gates and CTR model and in centroids of several, until these are made anew; and what an
-        engine has loaded (see :attr:`Forgotten.in_use`).
+        It cannot remove what the events changed in trained weights and in centroids of several,
+        until these are made anew, nor what an engine has loaded (:attr:`Forgotten.in_use`).
+
+        Raises:
+            StorageError: There is no room, or somebody reads the file. Nobody is served what was
+                deleted; forget the user again for the rest and for the whole answer.
         """
         parts = self.gates, self.priors, self.events, self._clusters, self._issued, self.files
         return forget(self._database, *parts, user)

@@ -234,6 +234,24 @@ def test_a_lost_adapter_that_is_unpinned_leaves_nothing(tmp_path):
     assert made.on_disk == set()
 
 
+def test_an_adapter_that_another_process_mended_meanwhile_is_not_lost(tmp_path, monkeypatch):
+    opened = store(tmp_path)
+    opened.put(["a"], draw(1))
+    adapter, other = opened.adapter("a"), AdapterStore(tmp_path / "store")
+    weights = adapter.path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    making = opened._database.making
+
+    def mended_first():
+        other.adapter("a")
+        return making()
+
+    monkeypatch.setattr(opened._database, "making", mended_first)
+    assert opened.files.damaged() == []
+    assert adapter.path.is_dir()
+    assert list(opened.files.names()) == [adapter.name]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch, number):
     opened = store(tmp_path)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.materialise import materialise
 from llmrec.adapters.store import AdapterStore
 from llmrec.adapters.store_files import Settings
-from llmrec.errors import ArtifactError, ConfigError, DataError, LlmrecError, UnknownIdError
+from llmrec.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    LlmrecError,
+    StorageError,
+    UnknownIdError,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -163,13 +171,20 @@ def test_users_with_few_events_are_drawn_to_the_mean(tmp_path):
     np.testing.assert_allclose(opened.gate("c").gate, expected, atol=1e-6)
 
 
-def test_clustered_users_share_adapters(tmp_path):
+def test_clustered_users_share_adapters(tmp_path, monkeypatch):
     opened = store(tmp_path)
     users = [f"u{n}" for n in range(30)]
     opened.put(users, draw(30))
-    alone = opened.adapter("u0")
+    alone, pinned, leased = opened.adapter("u0"), opened.pin("u1"), opened.adapter("u2", lease=600)
     opened.quantise(3)
     assert not alone.path.exists()
+    assert opened.files.in_use([*opened.files.names()]) == [pinned.name, leased.name]
+    assert pinned.path.exists()
+    assert leased.path.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(opened.files, "_clock", lambda: time.time_ns() + 601 * 10**9)
+        opened.unpin("u1")
+        opened.files.remove([pinned.name, leased.name])
     found = {user: opened.adapter(user) for user in users}
     assert {each.found for each in found.values()} == {"centroid"}
     assert len({each.name for each in found.values()}) == opened.stats()["adapters"] == 3
@@ -201,6 +216,40 @@ def test_rolling_back(tmp_path):
         opened.gates.rollback("a", 1)
     with pytest.raises(UnknownIdError, match="no gate of user 'b'"):
         opened.gates.rollback("b", 1)
+
+
+def test_a_pin_holds_though_the_adapter_was_evicted_before_it(tmp_path, monkeypatch):
+    opened = store(tmp_path)
+    opened.put(["a"], draw(1))
+    made, times = opened.adapter, []
+
+    def evicted_once(user):
+        found = made(user)
+        if not times:
+            opened.files.remove([found.name])
+        times.append(user)
+        return found
+
+    monkeypatch.setattr(opened, "adapter", evicted_once)
+    pinned = opened.pin("a")
+    assert times == ["a", "a"]
+    assert opened.files.in_use([pinned.name]) == [pinned.name]
+    times.clear()
+    monkeypatch.setattr(opened.files, "pin", lambda names, pinned: 0)
+    with pytest.raises(StorageError, match="adapter of user 'a' does not stay"):
+        opened.pin("a")
+
+
+@pytest.mark.parametrize("place", ["store", "store/adapters", "store/adapters/mine", "store/x/y"])
+def test_nothing_is_exported_into_a_store(tmp_path, place):
+    opened = store(tmp_path)
+    opened.put(["a"], draw(1))
+    before = sorted(opened.folder.rglob("*"))
+    with pytest.raises(ArtifactError, match="is inside the adapter store"):
+        opened.export("a", tmp_path / place)
+    assert sorted(opened.folder.rglob("*")) == before
+    opened.export("a", tmp_path / "mine")
+    assert (tmp_path / "mine" / WEIGHTS).is_file()
 
 
 def test_pinned_adapters_stay_and_can_be_let_go(tmp_path):
