@@ -70,6 +70,18 @@ def test_a_code_is_worth_the_mean_weight_of_its_items(bias, choices):
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("choices", ["all", "existing"])
+def test_a_bias_may_fall_without_end(choices):
+    network = generator(-200.0, choices).train()
+    session = torch.tensor([[4], [2], [6], [1]])
+    network(SessionBatch(torch.tensor(HISTORIES), session, session > 0, len(SIZES))).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+    found = log_probabilities(network.eval(), [1, 2, 0], 1)
+    assert found.isfinite().all()
+    assert found.sum() < -150
+
+
 def test_probabilities_of_the_catalogue_sum_to_one():
     network = generator(-2.0, "existing")
     different = range(1, len(CODES))  # the last two items share their ID

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_LEAST = 1e-9  # of places without an item: their gains are left out, and must be finite before
+
 
 class Repeats(NamedTuple):
     """What a code gains for the items of a history that it leads to.
@@ -66,8 +68,10 @@ def repeats_of(bias: Tensor, history: Tensor, codes: Tensor, leads_to: Tensor) -
     gains = []
     for level in range(codes.shape[1]):
         same = same & (ids[:, :, None, level] == ids[:, None, :, level])
-        share = same.sum(2) / leads_to[history, level]
-        gains.append(torch.log1p(share * torch.expm1(bias)) * (new & _is_first(same)))
+        had = (same.sum(2) / leads_to[history, level]).clamp_min(_LEAST)
+        # the logarithm of 1 - had + had exp(b), for any b
+        gain = torch.logaddexp(torch.log1p(-had), had.log() + bias)
+        gains.append(gain.masked_fill(~(new & _is_first(same)), 0.0))
     return Repeats(ids, torch.stack(gains, dim=-1))
 
 
