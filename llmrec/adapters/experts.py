@@ -7,18 +7,18 @@ identity of the base model and the hash of the weights. Loading refuses by name 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import llmrec
+from llmrec.adapters.base_weights import before_rounding, hash_of, samples_in, samples_of
 from llmrec.adapters.config import GatedLoraConfig
 from llmrec.adapters.gates import GateBank
 from llmrec.errors import ArtifactError
@@ -27,7 +27,6 @@ from llmrec.validation import validated
 
 MANIFEST, WEIGHTS = "gated_lora.json", "gated_lora.safetensors"
 _FORMAT = 1
-_SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class BaseModelId:
     Attributes:
         name: What it is called, a folder or a name on the hub.
         fingerprint: Hash of the names, shapes and evenly spaced values of its weights. The values
-            are rounded to bfloat16, so that the precision it is loaded in makes no difference.
+            are rounded to bfloat16, so that a model loaded in float32 or bfloat16 is the same;
+            one loaded in float16 is, if ``name`` is the folder it came from.
     """
 
     name: str
@@ -63,22 +63,17 @@ class BaseModelId:
     @classmethod
     def of(cls, model: nn.Module, name: str | None = None) -> "BaseModelId":
         """Identify a model that has no adapters on it."""
-        own = getattr(getattr(model, "config", None), "_name_or_path", "") or "unnamed"
-        return cls(name or own, _hash_of_weights(sorted(model.named_parameters())))
+        own = name or getattr(getattr(model, "config", None), "_name_or_path", "") or "unnamed"
+        return cls(own, hash_of(before_rounding(samples_of(model), Path(own))))
 
     @classmethod
     def of_folder(cls, folder: str | Path) -> "BaseModelId":
         """Identify a saved model from its safetensors files, without loading it.
 
         Raises:
-            ArtifactError: There are none, or one is damaged.
+            ArtifactError: It holds no causal language model, or a file is missing or damaged.
         """
-        places: dict[str, Path] = {}
-        for file in sorted(Path(folder).glob("*.safetensors")):
-            places |= dict.fromkeys(_names_in(file), file)
-        if not places:
-            raise ArtifactError(f"{folder} holds no model: it has no safetensors file.")
-        return cls(str(folder), _hash_of_weights(_weights_in(places)))
+        return cls(str(folder), hash_of(samples_in(Path(folder))))
 
     def require(self, given: "BaseModelId") -> None:
         """Refuse another base model.
@@ -92,32 +87,6 @@ class BaseModelId:
                 f"{self.fingerprint}), but the model given is {given.name!r} (weights "
                 f"{given.fingerprint})."
             )
-
-
-def _hash_of_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """Of names, shapes and evenly spaced values, 16 hexadecimal digits."""
-    hashed = hashlib.sha256()
-    for path, weight in weights:
-        flat = weight.detach().reshape(-1)
-        kept = flat[:: max(1, flat.numel() // _SAMPLE)].to(torch.bfloat16).float()
-        hashed.update(f"{path} {tuple(weight.shape)}".encode())
-        hashed.update(kept.cpu().numpy().tobytes())
-    return hashed.hexdigest()[:16]
-
-
-def _names_in(file: Path) -> list[str]:
-    try:
-        with safe_open(str(file), framework="pt") as opened:
-            return list(opened.keys())
-    except SafetensorError as error:
-        raise ArtifactError(f"{file} is damaged: {error}.") from None
-
-
-def _weights_in(places: Mapping[str, Path]) -> Iterator[tuple[str, Tensor]]:
-    """One weight at a time, so that no model has to fit into memory."""
-    for name in sorted(places):
-        with safe_open(str(places[name]), framework="pt") as opened:
-            yield name, opened.get_tensor(name)
 
 
 @dataclass(frozen=True)
