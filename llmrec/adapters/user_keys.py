@@ -7,6 +7,7 @@ from llmrec.errors import DataError
 
 _LONGEST = 256
 _LARGEST = 2**63
+_MOST_DIGITS = len(str(_LARGEST))
 
 UserId = str | int
 
@@ -33,6 +34,21 @@ def user_of(key: str) -> UserId:
     """Inverse of :func:`user_key`."""
     found: UserId = json.loads(key)
     return found
+
+
+def number_in(text: str) -> int | None:
+    """The whole number that is written exactly like this and can be an id; None for other texts.
+
+    007 and 7 are two texts, and only one of them is how 7 is written.
+
+    >>> number_in("-7"), number_in("007"), number_in("9" * 5000)
+    (-7, None, None)
+    """
+    digits = text.removeprefix("-")
+    if len(digits) > _MOST_DIGITS or not (digits.isascii() and digits.isdigit()):
+        return None
+    number = int(text)
+    return number if str(number) == text and -_LARGEST <= number < _LARGEST else None
 
 
 def _require_text(user: str) -> None:

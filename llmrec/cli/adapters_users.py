@@ -29,17 +29,21 @@ def user_id(store: "AdapterStore", text: str, number: bool) -> "UserId":
     Raises:
         ConfigError: Both are known, or ``number`` was said of something else.
     """
+    from llmrec.adapters.user_keys import number_in
     from llmrec.errors import ConfigError
 
-    is_number = text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()
-    if number and not is_number:
-        raise ConfigError(f"user {text!r} is not a whole number; leave --number out.")
-    if number:
-        return int(text)
-    known = [who for who in ((text, int(text)) if is_number else (text,)) if _knows(store, who)]
+    value = number_in(text)
+    if number and value is None:
+        raise ConfigError(
+            f"user {text!r:.80} is not how a whole number of 64 bits is written; leave --number "
+            "out."
+        )
+    if number and value is not None:
+        return value
+    known = [who for who in (text, value) if who is not None and _knows(store, who)]
     if len(known) > 1:
         raise ConfigError(
-            f"the store knows a user {text!r} and a user {int(text)}; say --number for the second, "
+            f"the store knows a user {text!r} and a user {value}; say --number for the second, "
             "or use Python for the first."
         )
     return known[0] if known else text

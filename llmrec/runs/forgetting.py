@@ -103,20 +103,17 @@ class AdaptersOfUsers:
         return f"adapter store {self.folder}"
 
     def forget(self, user: str) -> int:
-        """See :class:`Store`; of a text of digits, the whole number is forgotten, too.
+        """See :class:`Store`; where it is how a whole number is written, that is forgotten, too.
 
         Raises:
             ArtifactError: It is no such store.
             StorageError: It is busy, or there is no room to rewrite it.
         """
         from llmrec.adapters.store import AdapterStore
+        from llmrec.adapters.user_keys import number_in
 
-        store = AdapterStore(self.folder)
-        digits = user.removeprefix("-")
-        users: list[str | int] = [user]
-        if digits.isascii() and digits.isdigit():
-            users.append(int(user))
-        found = [store.forget(each) for each in users]
+        store, number = AdapterStore(self.folder), number_in(user)
+        found = [store.forget(each) for each in (user, number) if each is not None]
         return sum(each.known + len(each.removed) for each in found)
 
 

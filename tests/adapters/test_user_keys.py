@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.adapters.user_keys import user_key, user_of
+from llmrec.adapters.user_keys import number_in, user_key, user_of
 from llmrec.errors import DataError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=256)
@@ -20,6 +20,20 @@ def test_keys_are_different_and_lead_back(users):
     assert [user_of(key) for key in keys] == users
     assert len(set(keys)) == len(users)
     assert [json.loads(key) for key in keys] == users
+
+
+@given(NUMBERS)
+def test_a_number_is_what_is_written_like_one(number):
+    assert number_in(str(number)) == number
+    assert number_in(f"0{number}") is None
+    assert number_in(f"+{number}") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "-0", "007", "1_0", " 7", "\u0667", "7.0", str(2**63), "9" * 23, "9" * 5000]
+)
+def test_other_texts_are_texts(text):
+    assert number_in(text) is None
 
 
 def test_numbers_and_their_texts_are_two_users():

@@ -18,6 +18,7 @@ from llmrec.adapters.access import Tokens
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.diagnostics import diagnose
 from llmrec.adapters.store import AdapterStore
+from llmrec.runs.forgetting import AdaptersOfUsers, forget_user
 from llmrec.testing.sized_llama import character_tokenizer
 
 KEY = "k" * 40
@@ -333,6 +334,37 @@ def test_forget(llmrec_cli, opened):
     assert len(opened.gates) == 0
 
 
+LONG = "9" * 23
+
+
+def test_digits_that_are_no_number_name_the_text_alone(llmrec_cli, opened, monkeypatch, tmp_path):
+    opened.put([7, LONG], draw(2))
+    monkeypatch.setenv("LLMREC_ADAPTER_KEY", KEY)
+    found = told(llmrec_cli("adapters", "forget", opened.folder, "007", "--json"))
+    assert (found["known"], opened.gate(7) is None) == (False, False)
+    token = told(llmrec_cli("adapters", "token", opened.folder, "007", "--json"))["token"]
+    assert Tokens(KEY).holder(token).user == "007"
+    words = ("adapters", "export", opened.folder, LONG, "--output", tmp_path / "long")
+    assert told(llmrec_cli(*words, "--json"))["rank"] == 3
+    outcome = llmrec_cli("adapters", "forget", opened.folder, "007", "--number")
+    assert (outcome.status, "is not how a whole number" in outcome.err) == (2, True)
+    outcome = llmrec_cli("adapters", "forget", opened.folder, "9" * 5000)
+    assert (outcome.status, "has 5000 characters" in outcome.err) == (2, True)
+    assert told(llmrec_cli("adapters", "forget", opened.folder, LONG, "--json"))["known"]
+
+
+def test_forgetting_everywhere_takes_the_text_and_the_number_that_it_is_how_to_write(opened):
+    opened.put(["7", 7, LONG], draw(3))
+    store = AdaptersOfUsers(opened.folder)
+    assert store.forget("007") == 0
+    assert opened.gate(7) is not None
+    assert store.forget(LONG) == 1
+    assert store.forget("7") == 2
+    assert opened.gate(7) is opened.gate("7") is None
+    (failed,) = forget_user("9" * 5000, [store])
+    assert "has 5000 characters" in failed.error
+
+
 def test_a_number_and_its_text_are_told_apart(llmrec_cli, opened):
     opened.put(["5"], draw(1))
     outcome = llmrec_cli("adapters", "forget", opened.folder, "5")
@@ -340,7 +372,7 @@ def test_a_number_and_its_text_are_told_apart(llmrec_cli, opened):
     assert told(llmrec_cli("adapters", "forget", opened.folder, "5", "--number", "--json"))["known"]
     assert opened.gate("5") is not None
     outcome = llmrec_cli("adapters", "forget", opened.folder, "ann", "--number")
-    assert (outcome.status, "is not a whole number" in outcome.err) == (2, True)
+    assert (outcome.status, "is not how a whole number" in outcome.err) == (2, True)
 
 
 def test_token(llmrec_cli, opened, monkeypatch):
