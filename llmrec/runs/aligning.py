@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError
 from llmrec.evaluation.tasks import Task, load_task
+from llmrec.runs.aligning_checks import (
+    APPLIED,
+    require_alignment,
+    require_same_settings,
+    require_settings_that_work,
+)
 from llmrec.runs.directory import MARKER, RunDirectory
 from llmrec.runs.execute import (
     keep,
@@ -35,12 +41,6 @@ if TYPE_CHECKING:
     from llmrec.recommenders.onerec.alignment.judging import Judged
     from llmrec.recommenders.onerec.alignment.loop import Alignment, Also
     from llmrec.recommenders.onerec.list_recommender import ListRecommender
-
-_LASTING = {
-    "onerec": ("generator", "tokenizer"),
-    "onerec_lm": ("language_model", "history", "session", "tokenizer"),
-}
-"""What can be aligned, and which of its settings an alignment cannot change."""
 
 
 def processes() -> "PartialState":
@@ -74,9 +74,11 @@ def align(
         split: The task's split, where the caller has made it already.
 
     Raises:
-        ConfigError: The recipe has no alignment, or is for another model.
-        ArtifactError: ``start`` was made for other data, ``output`` is something else, or without
-            ``resume`` there is an alignment that was broken off.
+        ConfigError: The recipe has no alignment, is for another model, or asks for what cannot
+            work, such as a reward model of shorter lists than the model writes.
+        DataError: A column that a tower learns from is missing, or holds no numbers.
+        ArtifactError: ``start`` was made for other data or with other settings, ``output`` is
+            something else, or without ``resume`` there is an alignment that was broken off.
         TrainingError: The loss is not finite, or checkpoints are of another training.
     """
     output, seed = Path(output), recipe.seeds[0] if seed is None else seed
@@ -111,26 +113,9 @@ def opened(
             require_finished(work, output / MARKER)
     task = load_task(recipe.task)
     split = task.split(load_dataset(task.dataset)) if split is None else split
+    require_settings_that_work(recipe, split)
     limit_threads(recipe.threads)
     return task, split, starting_model(recipe, output, start, seed, resume, split)
-
-
-def require_alignment(recipe: Recipe) -> None:
-    """Refuse a recipe that says nothing about alignment.
-
-    Raises:
-        ConfigError: It is for another model, or has no ``model.alignment``.
-    """
-    if recipe.model.name not in _LASTING:
-        raise ConfigError(
-            f"{recipe.source} is for {recipe.model.name}, but only {' and '.join(_LASTING)} write "
-            "lists that can be aligned; use 'llmrec train'."
-        )
-    if not recipe.model.settings.get("alignment"):
-        raise ConfigError(
-            f"{recipe.source} has no model.alignment, so there is nothing to align with; add it, "
-            "or use 'llmrec train'."
-        )
 
 
 def work_folder(output: Path) -> Path:
@@ -154,7 +139,8 @@ def starting_model(
     """The model after supervised training, with the alignment of the recipe.
 
     Raises:
-        ArtifactError: The run to start from was made for other data or by another model.
+        ArtifactError: The run to start from was made for other data, by another model, or with
+            other settings.
     """
     place = supervised_folder(output)
     if start is None:
@@ -174,13 +160,9 @@ def starting_model(
     wanted = recipe.make_model(seed, place, False).config
     if model.name == "onerec" and wanted.generator.list_layers:
         model.part_lists()  # a run that was trained without them has them from here on
-    for name in _LASTING[model.name]:
-        if getattr(model.config, name) != getattr(wanted, name):
-            raise ArtifactError(
-                f"{run.path} was trained with other settings under model.{name} than "
-                f"{recipe.source} has; align it with the recipe it was trained by."
-            )
-    changes = {"alignment": _seeded(wanted.alignment, seed), "best_of": wanted.best_of}
+    require_same_settings(model, wanted, run.path, recipe, same_seed=start is None)
+    changes = {name: getattr(wanted, name) for name in APPLIED}
+    changes["alignment"] = _seeded(wanted.alignment, seed)
     model.config = model.config.model_copy(update=changes)
     return model.use_catalog(split.dataset.catalog)  # type: ignore[no-any-return]
 

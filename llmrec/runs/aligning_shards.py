@@ -15,12 +15,12 @@ from llmrec.runs.aligning import (
     alignment_loop,
     opened,
     processes,
-    require_alignment,
     reward_model,
     starting_model,
     supervised_folder,
     work_folder,
 )
+from llmrec.runs.aligning_checks import require_alignment
 from llmrec.runs.directory import MARKER
 from llmrec.runs.execute import limit_threads
 from llmrec.runs.recipe import Recipe

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ import llmrec
 from llmrec.cli import main
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError, ConfigError, DataError
+from llmrec.recommenders.onerec.config import OneRecConfig
+from llmrec.recommenders.onerec.language.config import OneRecLMConfig
 from llmrec.runs import aligning_shards
-from llmrec.runs.aligning import align
+from llmrec.runs.aligning import align, starting_model
+from llmrec.runs.aligning_checks import require_same_settings
 from llmrec.runs.aligning_shards import prepare, write_shard
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.recipe import load_recipe
@@ -168,9 +173,79 @@ def test_recipes_that_cannot_be_aligned(place, tmp_path, changes, sentence):
         align(load_recipe(place / "recipe.yaml", changes), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("model.alignment.reward.most=2", r"judges lists of 2 items at most, .* writes 3"),
+        ("model.generator.session=1", "this model writes single items"),
+        (
+            "model.alignment.reward.towers=[{name: like, column: lable}]",
+            "no column 'lable'; did you mean 'label'",
+        ),
+        ("model.alignment.training.metric=ndgc@10", r"alignment\.training\.metric: unknown metric"),
+        ("training.metric=coverage@10", r"^training\.metric: coverage@10 is not computed while"),
+        ("model.alignment.compose_from=2", "compose_from=2 next items are too few for a list of 3"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(place, tmp_path, change, sentence):
+    with pytest.raises((ConfigError, DataError), match=sentence):
+        align(load_recipe(place / "recipe.yaml", [change]), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+OTHER = {
+    "tokenizer": {"codes": 9},
+    "text_encoder": "tfidf:8",
+    "item_text": "title",
+    "semantic_ids": "mine",
+    "behaviour": 1.0,
+    "beam": 13,
+    "cold_items": True,
+    "validation_filters_seen": False,
+    "training": {"epochs": 2},
+    "best_of": 4,
+    "alignment": {"reward": {"towers": TOWERS}},
+    "generator": {"dim": 8},
+    "sessions": {"group": "gap"},
+    "language_model": "tiny:another",
+    "history": 3,
+    "session": 4,
+    "titles": False,
+    "text_history": 2,
+}
+
+
+@pytest.mark.parametrize("config", [OneRecConfig, partial(OneRecLMConfig, language_model="tiny:a")])
+def test_every_setting_is_that_of_the_start_or_the_alignments_own(config, tmp_path):
+    recipe, plain = SimpleNamespace(source="RECIPE"), config()
+    for name in type(plain).model_fields:
+        wanted = config(**{name: OTHER[name]})
+        assert wanted != plain
+        arguments = SimpleNamespace(config=plain), wanted, tmp_path, recipe, True
+        if name in ("alignment", "best_of", "beam"):
+            require_same_settings(*arguments)
+            continue
+        told = "training" if name == "training" else rf"model\.{name}"
+        with pytest.raises(ArtifactError, match=f"under {told} than RECIPE has"):
+            require_same_settings(*arguments)
+
+
+def test_what_an_alignment_has_of_its_own_is_applied(place, tmp_path):
+    split = leave_one_out(simulate("simulate:tiny@1").dataset)
+    changes = ["model.beam=20", "model.best_of=2", "model.alignment.lists=5"]
+    changes += ["training.checkpoint_every=7"]  # changes nothing of what was learnt
+    recipe = load_recipe(place / "recipe.yaml", changes)
+    config = starting_model(recipe, tmp_path / "run", place / "run.sft", 4, False, split).config
+    assert (config.beam, config.best_of, config.alignment.lists) == (20, 2, 5)
+    assert config.alignment.training.seed == config.alignment.reward.training.seed == 4
+    # with a start of its own the seed is the alignment's; otherwise it is that of both runs
+    with pytest.raises(ArtifactError, match="other settings under training than"):
+        starting_model(recipe, place / "run", None, 4, True, split)
+
+
 def test_a_start_of_other_settings_is_refused(place, tmp_path):
-    recipe = load_recipe(place / "recipe.yaml", ["model.generator.dim=8"])
-    with pytest.raises(ArtifactError, match=r"other settings under model\.generator"):
+    recipe = load_recipe(place / "recipe.yaml", ["model.behaviour=1", "model.generator.dim=8"])
+    with pytest.raises(ArtifactError, match=r"under model\.behaviour and model\.generator than"):
         align(recipe, tmp_path / "run", start=place / "run.sft")
 
 

@@ -19,6 +19,7 @@ from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.candidates import allowed_items, recommendation_frame
+from llmrec.recommenders.onerec.alignment.beforehand import require_reward_model
 from llmrec.recommenders.onerec.alignment.config import RewardConfig
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.reward_forms import loaded_reward_model
@@ -71,23 +72,7 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
         Raises:
             ConfigError: It was trained on other items, or judges shorter lists.
         """
-        items, longest = reward.n_items, self.longest_session
-        if items != len(self.vocabulary):
-            raise ConfigError(
-                f"the reward model knows {items} items and this model {len(self.vocabulary)}; "
-                "train it on the same training part."
-            )
-        known, own = reward.config.vocabulary, self.vocabulary.fingerprint
-        if known is not None and known != own:
-            raise ConfigError(
-                f"the reward model was trained on other items (fingerprint {known[:12]}) than this "
-                f"model ({own[:12]}), though on as many; train it on the same training part."
-            )
-        if reward.config.session < longest:
-            raise ConfigError(
-                f"the reward model judges lists of {reward.config.session} items at most, but this "
-                f"model writes {longest}; train it with reward.most={longest} or more."
-            )
+        require_reward_model(reward, self.vocabulary, self.longest_session)
         self.reward_model = reward.to(default_device()).eval()
         self.details["reward"] = {"model": reward.config.model_dump(mode="json"), **(about or {})}
         return self

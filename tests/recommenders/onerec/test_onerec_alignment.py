@@ -145,11 +145,43 @@ def test_finished_iterations_are_taken_as_they_are(trained, judged, tmp_path, mo
     assert weights_version(model.generator) == [one for one in expected if one.kept][-1].policy
 
 
-def test_without_resume_it_begins_anew(trained, judged, tmp_path):
-    (tmp_path / "iteration-01").mkdir(parents=True)
-    (tmp_path / "iteration-01" / "iteration.json").write_text("{}")
-    _, found = aligned(trained, judged, tmp_path, iterations=1)
+def test_without_resume_only_a_finished_alignment_is_replaced(trained, judged, tmp_path):
+    place = tmp_path / "iterations"
+    aligned(trained, judged, place, iterations=1)
+    _, found = aligned(trained, judged, place, iterations=1, share=0.1)
     assert found[1].number == 1
+    (place / "iteration-02").mkdir()  # begun after the end that is told of
+    (place / "finished.json").unlink()
+    with pytest.raises(ArtifactError, match="holds work that was broken off"):
+        aligned(trained, judged, place, iterations=1)
+    assert (place / "iteration-01" / "iteration.json").is_file()
+
+
+def test_a_folder_of_other_things_is_left_alone(trained, judged, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"it has no about\.json"):
+        aligned(trained, judged, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_removed(trained, judged, tmp_path):
+    aligned(trained, judged, tmp_path, iterations=1)
+    shorter = RewardSettings(
+        towers=TOWERS, most=2, dim=8, training=TrainingConfig(epochs=1, batch_size=256)
+    )
+    judge = train_reward_model(SPLIT, shorter)
+    other = copy.deepcopy(judged.model)
+    other.config = other.config.model_copy(update={"vocabulary": "of other items"})
+    mistyped = settings().training.model_copy(update={"metric": "ndgc@10"})
+    for changes, sentence in (
+        ({"judged": judge}, "judges lists of 2 items at most"),
+        ({"judged": replace(judged, model=other)}, "was trained on other items"),
+        ({"training": mistyped}, "unknown metric 'ndgc@10'"),
+        ({"compose_from": 2}, "compose_from=2 next items are too few"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            aligned(**{"trained": trained, "judged": judged, "folder": tmp_path, **changes})
+    assert (tmp_path / "finished.json").is_file()
 
 
 def test_where_the_metric_falls_the_policy_before_is_kept(trained, judged, tmp_path, monkeypatch):

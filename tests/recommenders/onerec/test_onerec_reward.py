@@ -99,6 +99,9 @@ def test_it_learns_which_items_are_liked_after_which_history():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"towers": ("like", "like")}, "must have names, each another one"),
+        ({"towers": ("like", "")}, "must have names, each another one"),
+        ({"towers": ("like", "reward")}, "cannot be called 'reward'"),
         ({"weights": (1.0,)}, "1 weights are given for 2 towers"),
         ({"weights": (1.0, -1.0)}, "finite numbers whose sum is above 0"),
         ({"weights": (1.0, -2.0)}, "finite numbers whose sum is above 0"),

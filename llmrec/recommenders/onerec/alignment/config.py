@@ -15,6 +15,7 @@ from llmrec.training.config import TrainingConfig
 
 Aggregation = Literal["weighted_sum", "product"]
 RewardForm = Literal["lists", "items"]
+_REWARD = "reward"  # the column of pairs that holds what the towers come to
 LossType = Literal["dpo", "ipo", "cdpo", "rdpo", "simpo", "cpo"]
 
 
@@ -30,7 +31,7 @@ class TowerRule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="Name of the tower.")
+    name: str = Field(min_length=1, description="Name of the tower; every tower has its own.")
     column: str = Field(description="Numeric column of the interactions; empty cells count as 0.")
     label: Literal["any", "high", "amount"] = Field(
         "any",
@@ -80,6 +81,10 @@ class RewardConfig(BaseModel):
     def _shapes_fit(self) -> Self:
         if self.dim % self.heads:
             raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
+        if len(set(self.towers)) < len(self.towers) or not all(self.towers):
+            raise ValueError(f"towers={list(self.towers)} must have names, each another one")
+        if _REWARD in self.towers:
+            raise ValueError(f"a tower cannot be called {_REWARD!r}, which is what all make up")
         if self.weights is not None and len(self.weights) != len(self.towers):
             raise ValueError(f"{len(self.weights)} weights are given for {len(self.towers)} towers")
         if self.weights is not None and not _has_positive_sum(self.weights):

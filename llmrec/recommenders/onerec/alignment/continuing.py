@@ -1,19 +1,24 @@
 """What the iterations in a folder were made with, so that only the same alignment goes on there."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrec.data.hashing import hash_arrays
 from llmrec.data.histories import Histories
 from llmrec.errors import ArtifactError
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
-from llmrec.storage import read_json, write_json
+from llmrec.storage import read_json, require_finished, require_place, write_json
 
-_ABOUT = "about.json"
+if TYPE_CHECKING:
+    from accelerate.state import PartialState
+
+_ABOUT = "about.json"  # by which a folder of iterations is recognised
+_FINISHED = "finished.json"  # of all iterations, written last
 CHANGES_NOTHING = {"iterations", "allow_stale"}  # in an iteration that is there
-_CHANGES_NOTHING_IN_TRAINING = {"report_to", "checkpoint_every", "checkpoint_steps"}
+CHANGES_NOTHING_IN_TRAINING = {"report_to", "checkpoint_every", "checkpoint_steps"}
 
 
 def told(config: AlignmentConfig, train: Histories, policy: str, reward: str) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def told(config: AlignmentConfig, train: Histories, policy: str, reward: str) ->
         reward: Version of the reward model.
     """
     exclude: Any = dict.fromkeys(CHANGES_NOTHING, True)
-    exclude["training"] = _CHANGES_NOTHING_IN_TRAINING
+    exclude["training"] = CHANGES_NOTHING_IN_TRAINING
     origin = None if train.origin is None else asdict(train.origin)
     events = hash_arrays({"items": train.items, "offsets": train.offsets})[:16]
     return {
@@ -70,6 +75,29 @@ def keep_about(folder: Path, about: Mapping[str, Any]) -> None:
     """Write what iterations depend on, unless it is there."""
     if not (folder / _ABOUT).is_file():
         write_json(folder / _ABOUT, about)
+
+
+def keep_finished(folder: Path, iterations: int) -> None:
+    """Write that all iterations came to their end."""
+    write_json(folder / _FINISHED, {"iterations": iterations})
+
+
+def begin_anew(folder: Path, state: "PartialState") -> None:
+    """Remove an alignment that came to its end.
+
+    Args:
+        folder: Where iterations are kept; it may be missing or empty.
+        state: The processes; all call this.
+
+    Raises:
+        ArtifactError: The folder holds something else, or an alignment that was broken off.
+    """
+    require_place(folder, _ABOUT)
+    require_finished(folder, folder / _FINISHED)
+    state.wait_for_everyone()  # nobody removes before everybody has looked
+    if state.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+    state.wait_for_everyone()
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

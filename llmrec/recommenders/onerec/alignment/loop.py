@@ -24,12 +24,14 @@ from safetensors.torch import load_file, save_file
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
-from llmrec.errors import ConfigError
+from llmrec.recommenders.onerec.alignment.beforehand import require_reward_model, require_settings
 from llmrec.recommenders.onerec.alignment.composing import composed_lists
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
 from llmrec.recommenders.onerec.alignment.continuing import (
     CHANGES_NOTHING,
+    begin_anew,
     keep_about,
+    keep_finished,
     require_alike,
     told,
 )
@@ -86,17 +88,19 @@ class Alignment:
         reward: The reward model, in evaluation mode.
         config: The settings.
         folder: Where iterations are kept.
-        resume: Go on with what the folder holds; otherwise it is emptied. More iterations may be
-            asked for than before, but nothing else may differ.
+        resume: Go on with what the folder holds; otherwise an alignment there that came to its end
+            is removed. More iterations may be asked for than before, but nothing else may differ.
         also: Further figures of the model after every iteration; they are only reported.
 
     Attributes:
         items: Items of a list.
 
     Raises:
-        ConfigError: The model writes single items only.
-        ArtifactError: The folder holds iterations of other settings, another policy to start from,
-            another reward model or other events.
+        ConfigError: The model writes single items only, the metric is none, or the reward model is
+            of other items or of shorter lists.
+        ArtifactError: The folder holds something else than an alignment, or without ``resume`` one
+            that was broken off, or with it iterations of other settings, another policy to start
+            from, another reward model or other events. It is left as it is.
     """
 
     def __init__(
@@ -111,19 +115,15 @@ class Alignment:
         also: Also | None = None,
     ) -> None:
         self.items = model.longest_session
-        if self.items < 2:
-            raise ConfigError(
-                "alignment judges lists, but this model writes single items: train it with a "
-                "session of 2 or more (generator.session of onerec)."
-            )
+        require_settings(config, self.items)
+        require_reward_model(reward, model.vocabulary, self.items)
         self.model, self.config, self.folder = model, config, Path(folder)
         self._train, self._valid, self._also = train, valid, also
         self._reward = reward.to(self._policy.codes.device).eval()
         self._judge = weights_version(reward)
         self._state = processes()
-        if not resume and self._state.is_main_process:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self._state.wait_for_everyone()
+        if not resume:
+            begin_anew(self.folder, self._state)
         self._take_over()
         seed = config.training.seed
         kept = np.random.default_rng(seed).permutation(len(valid))[: config.watched]
@@ -152,6 +152,8 @@ class Alignment:
             done.append(self._iteration(number, done[-1]))
             if not done[-1].kept:
                 break
+        if self._state.is_main_process:
+            keep_finished(self.folder, len(done) - 1)
         return done
 
     def roll_out(self, shard: tuple[int, int]) -> int:
