@@ -36,8 +36,8 @@ from llmrec.recommenders.ctr.features import (
     category_table,
     number_table,
 )
-from llmrec.recommenders.ctr.network import PairLoss, PairNetwork, Sizes
-from llmrec.recommenders.ctr.pairs import TrainingPairs, early_part
+from llmrec.recommenders.ctr.network import PairLoss, PairNetwork, Sizes, module_key
+from llmrec.recommenders.ctr.pairs import TrainingPairs, early_part, require_codes
 from llmrec.recommenders.ctr.users import UserCodes
 from llmrec.recommenders.trained import TrainedRecommender
 from llmrec.training.seeds import seed_everything
@@ -156,6 +156,7 @@ class CTRModel(TrainedRecommender[ConfigT]):
     def _targets(self, histories: Histories, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         if codes.shape != (len(histories),):
             raise DataError(f"{codes.size} targets were given for {len(histories)} histories.")
+        require_codes(codes, len(self.vocabulary))
         return codes
 
     # ---- training ----
@@ -168,6 +169,7 @@ class CTRModel(TrainedRecommender[ConfigT]):
         config = self.config
         until, train = early_part(train, config.train_share)  # nothing is fitted on later events
         tables = self._tables(train, self._catalog)
+        similar = self._similar(train, self._catalog)
         feedback = Feedback.fit(train, config.feedback)
         reads_users = any(field.kind == "user" for field in config.fields)
         users = UserCodes.of(train.user_ids) if reads_users else UserCodes.nobody()
@@ -175,7 +177,8 @@ class CTRModel(TrainedRecommender[ConfigT]):
         source = TrainingPairs(train, table, config)
         validate = self._validation(valid)
         seed_everything(config.training.seed)
-        sizes = Sizes(len(users), len(train.vocabulary), feedback.levels.size, tables)
+        n_items = len(train.vocabulary)
+        sizes = Sizes(len(users), n_items, feedback.levels.size, tables, similar)
         network = self._make_network(sizes)
         self._net, self._feedback, self._users = network, feedback, users
         self.details["trained_until"] = until
@@ -198,6 +201,10 @@ class CTRModel(TrainedRecommender[ConfigT]):
             for f in wanted
         }
         return {name: torch.from_numpy(table) for name, table in made.items()}
+
+    def _similar(self, train: Histories, catalog: Catalog | None) -> Tensor | None:
+        """Vectors ``[items + 1, d]`` by which events are searched, where they are."""
+        return None
 
     def _validation(self, valid: Cases | None) -> Validate | None:
         metric = self.config.training.metric
@@ -296,11 +303,10 @@ class CTRModel(TrainedRecommender[ConfigT]):
         keys = values.pop("user_keys", torch.empty(0, dtype=torch.uint64)).numpy()
         self._users = UserCodes(keys)
         weights = {name.removeprefix("network."): value for name, value in values.items()}
-        prefix = "items.table_"
-        tables = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
-        if "similar" in weights:
-            tables["similar"] = weights["similar"]
-        sizes = Sizes(len(keys), len(self.vocabulary), levels.size, tables)
+        places = {f.name: f"items.table_{module_key(f.name)}" for f in self.config.fields}
+        tables = {name: weights[place] for name, place in places.items() if place in weights}
+        similar = weights.get("similar")
+        sizes = Sizes(len(keys), len(self.vocabulary), levels.size, tables, similar)
         self._net = self._make_network(sizes)
         self._net.load_state_dict(weights, strict=False)  # without users, theirs are missing
         self._to_device()

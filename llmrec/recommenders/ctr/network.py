@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from llmrec.recommenders.ctr.config import ABOUT_ITEMS, STATISTICS, CTRConfig
 from llmrec.recommenders.ctr.features import PairBatch
 
+_ESCAPED = "="
+_NO_MODULES = nn.ModuleDict()
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -20,12 +23,14 @@ class Sizes:
         levels: Levels of feedback.
         tables: Per field on a catalog column: ``[items + 1, most]`` int64 codes of its values, or
             ``[items + 1, 2]`` float32 number and whether it is known.
+        similar: ``[items + 1, d]`` vectors by which events are searched; None without a search.
     """
 
     users: int
     items: int
     levels: int
     tables: dict[str, Tensor]
+    similar: Tensor | None = None
 
 
 class ItemFields(nn.Module):
@@ -41,15 +46,15 @@ class ItemFields(nn.Module):
         self._fields = [field for field in config.fields if field.kind in ABOUT_ITEMS]
         self.vectors = nn.ModuleDict()
         for field in self._fields:
+            key, count = module_key(field.name), sizes.items
+            if field.kind != "item":
+                self.register_buffer(f"table_{key}", sizes.tables[field.name])
             if field.kind == "number":
-                self.vectors[field.name] = nn.Linear(2, config.dim, bias=False)
-                self.register_buffer(f"table_{field.name}", sizes.tables[field.name])
+                self.vectors[key] = nn.Linear(2, config.dim, bias=False)
                 continue
-            count = sizes.items
             if field.kind != "item":
                 count = int(sizes.tables[field.name].max())
-                self.register_buffer(f"table_{field.name}", sizes.tables[field.name])
-            self.vectors[field.name] = embedding(count, config.dim, config.init_std)
+            self.vectors[key] = embedding(count, config.dim, config.init_std)
         self.parts = len(self._fields)
         self.dim = config.dim * self.parts
 
@@ -57,11 +62,12 @@ class ItemFields(nn.Module):
         """``[..., parts, dim]`` vectors of item codes ``[...]``."""
         found = []
         for field in self._fields:
-            layer = self.vectors[field.name]
+            key = module_key(field.name)
+            layer = self.vectors[key]
             if field.kind == "item":
                 found.append(layer(items))
                 continue
-            values = getattr(self, f"table_{field.name}")[items]
+            values = getattr(self, f"table_{key}")[items]
             if field.kind == "number":
                 found.append(layer(values))
             else:
@@ -142,6 +148,15 @@ class PairLoss(nn.Module):
         return nn.functional.binary_cross_entropy_with_logits(
             self.network(batch), batch.labels, reduction="sum"
         )
+
+
+def module_key(name: str) -> str:
+    """What a field is called among weights: its name, where torch takes it as one.
+
+    torch refuses dots and the names of its own attributes, such as ``type`` and ``values``.
+    """
+    free = not hasattr(_NO_MODULES, name) and "." not in name and not name.startswith(_ESCAPED)
+    return name if free else _ESCAPED + name.encode().hex()
 
 
 def embedding(count: int, dim: int, deviation: float) -> nn.Embedding:

@@ -5,12 +5,23 @@ at random, other than the event's own, are disliked ones.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from llmrec.data.histories import Histories
 from llmrec.data.ragged import position_of_each, row_of_each, smaller_before
-from llmrec.errors import DataError
+from llmrec.errors import DataError, UnknownIdError
 from llmrec.recommenders.ctr.config import CTRConfig
 from llmrec.recommenders.ctr.features import EventTable, Float32, Int64, PairBatch
+
+
+def require_codes(codes: npt.NDArray[np.int32], n_items: int) -> None:
+    """Refuse item codes that name nothing.
+
+    Raises:
+        UnknownIdError: One is not between 1 and the number of items.
+    """
+    if (wrong := codes[(codes < 1) | (codes > n_items)]).size:
+        raise UnknownIdError(f"item code {wrong[0]} names no item; codes are 1 to {n_items}.")
 
 
 class TrainingPairs:

@@ -27,22 +27,20 @@ from llmrec.recommenders.ctr.search import (
     unit_rows,
 )
 
-_VECTORS = "similar"
-
 
 class SIMNetwork(DINNetwork):
     """DIN that attends to what a search found.
 
     Args:
         config: Settings.
-        sizes: Numbers of values; ``tables["similar"]`` holds the vectors of the search.
+        sizes: Numbers of values, and the vectors of the search.
     """
 
     def __init__(self, config: SIMConfig, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         self._found = config.found
         self.similar: Tensor
-        self.register_buffer(_VECTORS, sizes.tables[_VECTORS])
+        self.register_buffer("similar", sizes.similar)
 
     def _chosen(self, batch: PairBatch, events: Tensor) -> tuple[Tensor, Tensor]:
         found = most_similar(self.similar, batch.history, batch.items, batch.rows, self._found)
@@ -79,10 +77,8 @@ class SIM(CTRModel[SIMConfig]):
     def _make_network(self, sizes: Sizes) -> PairNetwork:
         return SIMNetwork(self.config, sizes)
 
-    def _tables(self, train: Histories, catalog: Catalog | None) -> dict[str, Tensor]:
-        tables = super()._tables(train, catalog)
-        tables[_VECTORS] = torch.from_numpy(self._vectors_of(train, catalog))
-        return tables
+    def _similar(self, train: Histories, catalog: Catalog | None) -> Tensor:
+        return torch.from_numpy(self._vectors_of(train, catalog))
 
     def _vectors_of(self, train: Histories, catalog: Catalog | None) -> npt.NDArray[np.float32]:
         n_items = len(train.vocabulary)

@@ -16,7 +16,7 @@ from llmrec.recommenders.ctr.config import DeepFMConfig, DINConfig
 from llmrec.recommenders.ctr.deepfm import DeepFMNetwork
 from llmrec.recommenders.ctr.din import TargetAttention
 from llmrec.recommenders.ctr.features import Feedback
-from llmrec.recommenders.ctr.network import Sizes
+from llmrec.recommenders.ctr.network import Sizes, module_key
 from llmrec.recommenders.ctr.search import co_occurrence_vectors, most_similar
 
 SMALL = {"dim": 4, "hidden": (8,)}
@@ -221,6 +221,33 @@ def test_fields_on_the_catalog():
     assert model._net.items.table_kind[:4, 0].tolist() == [0, 1, 2, 1]
     with pytest.raises(ConfigError, match="field 'kind' is about the catalog; call use_catalog"):
         DIN(**options).fit(SPLIT.train_histories())
+
+
+NAMES = ["type", "values", "a.b", "similar", "=", "training", "items", "table_x"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cls", [SIM, DeepFM])
+def test_a_field_may_have_any_name(cls, name, tmp_path):
+    year = {"name": f"year of {name}", "kind": "number", "column": "year"}
+    catalog = SPLIT.dataset.catalog
+    dated = Catalog(catalog.frame.with_columns(year=pl.int_range(pl.len())))
+    train, found = SPLIT.train_histories(), []
+    for called in (name, "kind"):
+        fields = ["item", {"name": called, "kind": "category", "column": "kind"}, year]
+        model = cls(**SMALL, fields=fields, training={"epochs": 1}).use_catalog(dated).fit(train)
+        found.append(model.score_catalog(train))
+        model.save_pretrained(tmp_path / called)
+        again = cls.from_pretrained(tmp_path / called)
+        np.testing.assert_array_equal(again.score_catalog(train), found[-1])
+    np.testing.assert_array_equal(*found)
+
+
+def test_names_that_were_possible_stay_what_they_are_among_weights():
+    """Saved models and their fingerprints hold them."""
+    for name in ("kind", "item", "similar", "genre of it", "field_1"):
+        assert module_key(name) == name
+    assert len({module_key(name) for name in NAMES}) == len(NAMES)
 
 
 def test_later_events_are_left_for_others():
