@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec.adapters.compose import export_factors
 from llmrec.adapters.experts import Experts
@@ -109,17 +109,18 @@ def truncate(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
 
     Returns:
         ``[rank, d_in]``, ``[d_out, rank]`` with evenly shared singular values, and the relative
-        error in the Frobenius norm.
+        error in the Frobenius norm. Ranks beyond those of the product are zeros.
     """
     outer_a, inner_a = torch.linalg.qr(a.T)
     outer_b, inner_b = torch.linalg.qr(b)
-    left, values, right = torch.linalg.svd(inner_b @ inner_a.T)
+    left, values, right = torch.linalg.svd(inner_b @ inner_a.T, full_matrices=False)
     root = values[:rank].sqrt()
     total = values.square().sum()
     lost = values[rank:].square().sum()
     error = float((lost / total).sqrt()) if total > 0 else 0.0
-    down = (right[:rank] * root[:, None]) @ outer_a.T
-    return down, outer_b @ (left[:, :rank] * root), error
+    beyond = rank - root.numel()
+    down = nn.functional.pad((right[:rank] * root[:, None]) @ outer_a.T, (0, 0, 0, beyond))
+    return down, nn.functional.pad(outer_b @ (left[:, :rank] * root), (0, beyond)), error
 
 
 def peft_config(experts: Experts, rank: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from small_gated import COMPOSITIONS, base_model, gated, weights_of
 
 from llmrec.adapters.materialise import materialise, truncate
@@ -63,6 +63,26 @@ def test_truncation_is_the_best_of_its_rank():
         lost = torch.linalg.norm(b @ a - best) / torch.linalg.norm(b @ a)
         assert error == pytest.approx(float(lost), abs=1e-12)
     assert truncate(a, torch.zeros_like(b), 2)[2] == 0
+
+
+@pytest.mark.parametrize("rank", [15, 16, 17, 20, 31, 32])
+def test_a_rank_above_the_width_of_a_layer(tmp_path, rank):
+    """v_proj is 16 wide, so beyond that nothing is lost there; peft still reads one rank."""
+    model = gated("sum_products", experts=8, rank=4)
+    own = weights_of(model, 1)[0]
+    made = materialise(model.experts(), own, rank=rank, dtype="float64")
+    exact = materialise(model.experts(), own, dtype="float64")
+    scale = made.config["lora_alpha"] / made.rank
+    for site in model.sites:
+        names = [f"base_model.model.{site.path}.lora_{x}.weight" for x in "AB"]
+        (a, b), (c, d) = ([each.tensors[name] for name in names] for each in (made, exact))
+        assert (a.shape[0], b.shape[1]) == (rank, rank)
+        found, expected = scale * b @ a, exact.config["lora_alpha"] / exact.rank * d @ c
+        if site.path.endswith("v_proj") and rank >= 16:
+            torch.testing.assert_close(found, expected)
+        assert torch.linalg.norm(found - expected) <= 0.2 * torch.linalg.norm(expected)
+    made.write(tmp_path)
+    assert PeftModel.from_pretrained(base_model(), str(tmp_path)).peft_config["default"].r == rank
 
 
 def test_a_cut_rank_keeps_the_scale(tmp_path):
