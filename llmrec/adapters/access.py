@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 import time
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Tokens:
 
         Raises:
             DataError: The id is not valid.
-            ConfigError: It would be over already.
+            ConfigError: It would be over already, or never.
         """
         return self._make({"user": user_key(user)}, seconds)
 
@@ -88,9 +89,11 @@ class Tokens:
         return Holder(None if about.get("operator") else user_of(about["user"]))
 
     def _make(self, about: dict[str, object], seconds: float) -> str:
-        if not seconds > 0:
-            raise ConfigError(f"a token of {seconds} seconds would be over already.")
-        text = json.dumps({**about, "until": time.time() + seconds})
+        if not 0 < seconds < math.inf:
+            what = "would never be over" if seconds > 0 else "would be over already"
+            raise ConfigError(f"a token of {seconds} seconds {what}.")
+        # not as escapes: the longest id must fit into a header
+        text = json.dumps({**about, "until": time.time() + seconds}, ensure_ascii=False)
         payload = base64.urlsafe_b64encode(text.encode()).decode()
         return f"{payload}.{self._signature(payload)}"
 

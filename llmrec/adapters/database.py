@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from llmrec.errors import ArtifactError, StorageError
@@ -102,19 +102,22 @@ class Database:
     def making(self) -> Iterator[None]:
         """Hold the lock on the folder of adapters; one process and thread at a time."""
         lock = self._path.with_name("lock.sqlite")
-        connection = sqlite3.connect(lock, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            connection.close()
-            raise StorageError(
-                f"{lock} cannot be locked: {error}; wait for the other writer, or check the "
-                "folder's permissions and the space left."
-            ) from error
-        try:
+        with ExitStack() as held:
+            try:
+                connection = sqlite3.connect(lock, timeout=_BUSY_SECONDS, isolation_level=None)
+                held.enter_context(closing(connection))
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise StorageError(
+                    f"{lock} cannot be locked: {error}; wait for the other writer, or check the "
+                    "folder's permissions and the space left."
+                ) from error
+            except sqlite3.DatabaseError as error:
+                raise StorageError(
+                    f"{lock} cannot be locked: {error}. The file is damaged and holds nothing; "
+                    "delete it while nobody uses the store."
+                ) from error
             yield
-        finally:
-            connection.close()
 
     def damage(self) -> list[str]:
         """What is wrong with the structure of the file, in SQLite's words; nothing if it is whole.

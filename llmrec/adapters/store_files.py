@@ -64,8 +64,10 @@ def create_folder(
     """Write the beginnings of a store.
 
     Raises:
-        ArtifactError: The folder holds something, or the bundle is of other experts.
+        ArtifactError: The folder holds something or is a file, or the bundle is of other experts.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder} is a file; choose a folder for the store.")
     if folder.exists() and any(folder.iterdir()):
         raise ArtifactError(f"{folder} is not empty; open it, or choose another folder.")
     own = Bundle(base_model=experts.base.fingerprint, experts=experts.fingerprint)

@@ -33,6 +33,7 @@ _ASKING = ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"
 _MODELS = "/v1/models"
 _STATS = "/adapters/stats"
 _LARGEST_BODY = 8 << 20
+_NESTED = "the body is nested too deeply."
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -61,7 +62,7 @@ class OwnAdapterOnly:
         environment: Where the store and the key are named; None is the process's own.
 
     Raises:
-        ConfigError: A variable is missing, or the key is too short.
+        ConfigError: A variable is missing or out of range, or the key is too short.
     """
 
     def __init__(self, app: App, environment: Mapping[str, str] | None = None) -> None:
@@ -69,6 +70,7 @@ class OwnAdapterOnly:
         missing = [name for name in (STORE, KEY) if not given.get(name)]
         if missing:
             raise ConfigError(f"set {' and '.join(missing)} before the server starts.")
+        lease_seconds(given)  # refused now rather than at every request
         self._app, self._tokens = app, Tokens(given[KEY])
         self._folder, self._base = Path(given[STORE]), given.get(BASE)
         StoreResolver.guarded = True
@@ -129,11 +131,15 @@ class OwnAdapterOnly:
             asked = json.loads(body)
         except ValueError:
             raise Refusal(400, "the body is not JSON.") from None
+        except RecursionError:
+            raise Refusal(400, _NESTED) from None
         if not isinstance(asked, dict):
             raise Refusal(400, "the body must be a JSON object.")
         asked["model"] = await self._model(asked.get("model"), holder)
-        # written anew: what was checked is what the server reads, repeated keys and all
-        whole = json.dumps(asked).encode()
+        try:  # written anew: what was checked is what the server reads, repeated keys and all
+            whole = json.dumps(asked).encode()
+        except RecursionError:
+            raise Refusal(400, _NESTED) from None
         headers = [(k, v) for k, v in scope["headers"] if k.lower() not in _ABOUT_BODY]
         headers += [(b"content-length", str(len(whole)).encode()),
                     (b"content-type", b"application/json")]  # fmt: skip

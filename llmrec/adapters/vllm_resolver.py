@@ -8,12 +8,15 @@ stands before the server. Names are hashes of contents and never change their me
 
 import asyncio
 import logging
+import math
 import os
+import threading
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import LlmrecError
+from llmrec.errors import ConfigError, LlmrecError
 
 STORE, KEY, LEASE, BASE = (
     "LLMREC_ADAPTER_STORE",
@@ -26,6 +29,7 @@ request are kept, and the name under which the base model is served."""
 
 _NAME = "llmrec adapter store"
 _log = logging.getLogger(__name__)
+_opening = threading.Lock()
 
 
 class StoreResolver:
@@ -69,17 +73,33 @@ class StoreResolver:
         return LoRARequest(adapter.name, adapter.number, str(adapter.path.resolve()))
 
 
-@cache
 def opened_store(folder: Path) -> Any:
-    """The store of this process, opened once."""
+    """The store of this process, opened once, whichever threads ask for it first."""
+    with _opening:
+        return _opened(folder)
+
+
+@cache
+def _opened(folder: Path) -> Any:
     from llmrec.adapters.store import AdapterStore
 
     return AdapterStore(folder)
 
 
-def lease_seconds() -> float:
-    """Seconds for which the files behind a request stay."""
-    return float(os.environ.get(LEASE, "900"))
+def lease_seconds(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds for which the files behind a request stay.
+
+    Raises:
+        ConfigError: The variable does not say a number of them.
+    """
+    said = environment.get(LEASE, "900")
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{LEASE} is {said!r:.40}; set it to a number of seconds, 0 or more.")
+    return seconds
 
 
 def register() -> None:

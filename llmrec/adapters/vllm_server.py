@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llmrec.adapters.access import Tokens
+from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.experts import BaseModelId
 from llmrec.adapters.store import AdapterStore
-from llmrec.adapters.vllm_resolver import BASE, KEY, STORE, register
+from llmrec.adapters.vllm_resolver import BASE, KEY, STORE, lease_seconds, register
 from llmrec.errors import ConfigError
 
 _ROOMS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -30,6 +31,7 @@ def arguments(
     slots: int = 8,
     public: bool = False,
     more: Sequence[str] = (),
+    tokenizer: str = "",
 ) -> list[str]:
     """The command line for vLLM's server.
 
@@ -41,10 +43,11 @@ def arguments(
         slots: Adapters in one batch.
         public: Allow an address that others can reach.
         more: Further options of vLLM, such as ``--dtype float32``.
+        tokenizer: Hash of the tokenizer in ``base``; nothing leaves it unchecked.
 
     Raises:
         ConfigError: The address is not loopback, or an option would undo the gate.
-        ArtifactError: The base model is not the experts'.
+        ArtifactError: The base model is not the experts', or its tokenizer not the training's.
     """
     if not public and not _is_loopback(host):
         raise ConfigError(
@@ -55,6 +58,7 @@ def arguments(
     if taken := [word for word in more if word.split("=")[0].replace("_", "-") in ours]:
         raise ConfigError(f"{taken[0]} is set by this command; leave it out.")
     store.experts.base.require(BaseModelId.of_folder(base))
+    store.bundle.require(Bundle(base_model="", experts="", tokenizer=tokenizer))
     rank = store.settings.rank or store.experts.config.adapter_rank
     room = next((room for room in _ROOMS if room >= rank), None)
     if room is None:
@@ -75,9 +79,10 @@ def prepare(store: AdapterStore, environment: Mapping[str, str] = os.environ) ->
     """What the environment of the server must hold.
 
     Raises:
-        ConfigError: The key is missing or too short.
+        ConfigError: The key is missing or too short, or a variable is out of range.
     """
     Tokens(environment.get(KEY, ""))
+    lease_seconds(environment)
     return {
         STORE: str(store.folder.resolve()),
         BASE: _BASE_NAME,

@@ -24,12 +24,15 @@ def serve(
 ) -> None:
     """Serve every user's own adapter with vLLM; the key is in LLMREC_ADAPTER_KEY."""
     from llmrec.adapters import vllm_server
+    from llmrec.recommenders.reclora.base_model import tokenizer_in
 
     opened = open_store(store)
     environment = vllm_server.prepare(opened)
+    tokenizer = tokenizer_in(base).fingerprint if opened.bundle.tokenizer else ""
     command = vllm_server.arguments(
-        opened, base, host=host, port=port, slots=slots, public=public, more=more or []
-    )
+        opened, base, host=host, port=port, slots=slots, public=public, more=more or [],
+        tokenizer=tokenizer,
+    )  # fmt: skip
     vllm_server.serve(command, environment)
 
 

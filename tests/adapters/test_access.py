@@ -15,7 +15,10 @@ KEY = "k" * 32
 TOKENS = Tokens(KEY)
 
 
-@pytest.mark.parametrize("user", ["ann", 5, "5", "../x", "Zoë"])
+LONGEST = [sign * 256 for sign in ("\N{GRINNING FACE}", '"', "\\", "\u2028")]
+
+
+@pytest.mark.parametrize("user", ["ann", 5, "5", "../x", "Zoë", *LONGEST])
 def test_a_token_leads_back_to_its_user(user):
     found = TOKENS.holder(TOKENS.of_user(user)).user
     assert (found, type(found)) == (user, type(user))
@@ -62,5 +65,10 @@ def test_refusals():
         Tokens("short")
     with pytest.raises(ConfigError, match="over already"):
         TOKENS.of_user("ann", seconds=0)
+    for never in (float("inf"), 1e308 * 3600):
+        with pytest.raises(ConfigError, match="would never be over"):
+            TOKENS.of_user("ann", seconds=never)
+    with pytest.raises(ConfigError, match="over already"):
+        TOKENS.of_operator(float("nan"))
     with pytest.raises(DataError, match="user id"):
         TOKENS.of_user("a\0b")

@@ -240,6 +240,28 @@ def test_a_pin_holds_though_the_adapter_was_evicted_before_it(tmp_path, monkeypa
         opened.pin("a")
 
 
+def test_a_damaged_lock_is_told_and_holds_nothing(tmp_path):
+    opened = store(tmp_path)
+    opened.put(["a"], draw(1))
+    lock = opened.folder / "lock.sqlite"
+    lock.write_bytes(b"no database at all" * 100)
+    for way in (lambda: opened.adapter("a"), lambda: AdapterStore(opened.folder)):
+        with pytest.raises(StorageError, match=r"lock.sqlite cannot be locked.*holds nothing"):
+            way()
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(StorageError, match=r"lock.sqlite cannot be locked"):
+        opened.adapter("a")
+    lock.rmdir()
+    assert AdapterStore(opened.folder).adapter("a").path.is_dir()
+
+
+def test_a_store_is_not_made_in_place_of_a_file(tmp_path):
+    (tmp_path / "store").write_text("mine")
+    with pytest.raises(ArtifactError, match="is a file; choose a folder"):
+        store(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["store", "store/adapters", "store/adapters/mine", "store/x/y"])
 def test_nothing_is_exported_into_a_store(tmp_path, place):
     opened = store(tmp_path)

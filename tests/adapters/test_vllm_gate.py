@@ -6,6 +6,8 @@ import json
 import logging
 import shutil
 import sys
+import threading
+import time
 import tomllib
 import types
 from pathlib import Path
@@ -19,7 +21,15 @@ from llmrec.adapters.access import Tokens
 from llmrec.adapters.experts import BaseModelId
 from llmrec.adapters.store import AdapterStore
 from llmrec.adapters.vllm_gate import OwnAdapterOnly
-from llmrec.adapters.vllm_resolver import BASE, KEY, STORE, StoreResolver, opened_store, register
+from llmrec.adapters.vllm_resolver import (
+    BASE,
+    KEY,
+    LEASE,
+    STORE,
+    StoreResolver,
+    opened_store,
+    register,
+)
 from llmrec.adapters.vllm_server import arguments, prepare
 from llmrec.errors import ArtifactError, ConfigError
 
@@ -71,9 +81,9 @@ class Server:
 def served(tmp_path):
     opened = store(tmp_path)
     opened.put(["ann", "bob"], draw(2))
-    opened_store.cache_clear()
+    vllm_resolver._opened.cache_clear()
     yield opened, Server(opened.folder)
-    opened_store.cache_clear()
+    vllm_resolver._opened.cache_clear()
     StoreResolver.guarded = False
 
 
@@ -121,6 +131,8 @@ def test_the_base_model_is_everybodys_and_strangers_get_a_fallback(served):
         ({"token": TOKENS.of_user("ann"), "headers": [(b"Authorization", b"Bearer x")]}, 401),
         ({"token": TOKENS.of_user("ann"), "raw": b"no json"}, 400),
         ({"token": TOKENS.of_user("ann"), "raw": b"[1]"}, 400),
+        ({"token": TOKENS.of_user("ann"), "raw": b"[" * 100_000}, 400),
+        ({"token": TOKENS.of_user("ann"), "raw": b'{"a":' * 100_000}, 400),
         ({"token": TOKENS.of_user("ann"), "raw": b"x" * (9 << 20)}, 413),
         ({"token": TOKENS.of_user("ann"), "body": {"model": ["own"]}}, 403),
         ({"token": TOKENS.of_user("ann"), "body": {"model": "../base"}}, 403),
@@ -137,6 +149,48 @@ def test_everything_else_is_refused(served, given, status):
     assert found == status
     assert answer["error"]["code"] == status
     assert server.reached == []
+
+
+@pytest.mark.parametrize("depth", range(100, 2000, 100))
+def test_whatever_can_be_read_can_be_written_or_is_refused(served, depth):
+    _, server = served
+    raw = b'{"model": "own", "deep": ' + b"[" * depth + b"]" * depth + b"}"
+    status, _ = server.ask(raw=raw, token=TOKENS.of_user("ann"))
+    assert (status, len(server.reached)) in ((200, 1), (400, 0))
+
+
+@pytest.mark.parametrize("lease", ["abc", "-1", "nan", "inf", ""])
+def test_a_lease_that_is_no_number_is_refused_at_the_start(served, lease):
+    opened, server = served
+    environment = {STORE: str(opened.folder), KEY: SECRET, LEASE: lease}
+    with pytest.raises(ConfigError, match="LLMREC_ADAPTER_LEASE is"):
+        OwnAdapterOnly(server, environment)
+    with pytest.raises(ConfigError, match="LLMREC_ADAPTER_LEASE is"):
+        prepare(opened, environment)
+    assert prepare(opened, {**environment, LEASE: "30"})
+
+
+def test_threads_that_ask_at_once_open_the_store_once(served, monkeypatch):
+    opened, _ = served
+    made, both = [], threading.Barrier(2)
+
+    def slow(folder):
+        made.append(folder)
+        time.sleep(0.05)
+        return opened
+
+    monkeypatch.setattr("llmrec.adapters.store.AdapterStore", slow)
+
+    def ask():
+        both.wait()
+        opened_store(opened.folder)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [opened.folder]
 
 
 def test_models_are_listed_without_others(served):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,15 +12,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
-from small_gated import base_model
+from small_gated import base_model, settings
 from small_store import draw, experts
 
 from llmrec.adapters.access import Tokens
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.diagnostics import diagnose
+from llmrec.adapters.gated_lora import GatedLora
 from llmrec.adapters.store import AdapterStore
+from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.runs.forgetting import AdaptersOfUsers, forget_user
 from llmrec.testing.sized_llama import character_tokenizer
+from llmrec.testing.tiny_llama import save_tiny_llama
 
 KEY = "k" * 40
 
@@ -384,6 +388,8 @@ def test_token(llmrec_cli, opened, monkeypatch):
     assert Tokens(KEY).holder(llmrec_cli(*words, "ann").out.strip()).user == "ann"
     assert Tokens(KEY).holder(told(llmrec_cli(*words, "5", "--json"))["token"]).user == 5
     assert Tokens(KEY).holder(llmrec_cli(*words, "--operator").out.strip()).user is None
+    outcome = llmrec_cli(*words, "ann", "--hours", "inf")
+    assert (outcome.status, "would never be over" in outcome.err) == (2, True)
     for more in ((), ("ann", "--operator")):
         outcome = llmrec_cli(*words, *more)
         assert (outcome.status, "name a user, or say --operator" in outcome.err) == (2, True)
@@ -406,6 +412,32 @@ def test_serve_checks_and_then_starts_vllm(llmrec_cli, opened, tmp_path, monkeyp
     ):
         outcome = llmrec_cli(*words, *more)
         assert (outcome.status, why in outcome.err) == (2, True)
+    assert len(started) == 1
+
+
+def test_serve_refuses_another_tokenizer(llmrec_cli, tmp_path, monkeypatch):
+    base, other = save_tiny_llama(tmp_path / "base"), tmp_path / "other"
+    shutil.copytree(base, other)
+    words = json.loads((other / "tokenizer.json").read_text())
+    words["model"]["vocab"] = {
+        word: {65: 66, 66: 65}.get(number, number)
+        for word, number in words["model"]["vocab"].items()
+    }
+    (other / "tokenizer.json").write_text(json.dumps(words))
+    opened = open_base(str(base), "float32", "cpu")
+    lora = GatedLora(opened.network, settings(), str(base)).experts()
+    bundle = Bundle(lora.base.fingerprint, lora.fingerprint, opened.tokens.fingerprint)
+    AdapterStore.create(tmp_path / "store", lora, bundle)
+    monkeypatch.setenv("LLMREC_ADAPTER_KEY", KEY)
+    started = []
+    monkeypatch.setattr("llmrec.adapters.vllm_server.serve", lambda *given: started.append(given))
+    outcome = llmrec_cli("adapters", "serve", tmp_path / "store", other)
+    assert (outcome.status, "was made for tokenizer" in outcome.err) == (2, True)
+    (other / "tokenizer.json").unlink()
+    (other / "tokenizer_config.json").unlink()
+    assert llmrec_cli("adapters", "serve", tmp_path / "store", other).status == 2
+    assert not started
+    assert llmrec_cli("adapters", "serve", tmp_path / "store", base).status == 0
     assert len(started) == 1
 
 

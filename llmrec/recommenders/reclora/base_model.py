@@ -1,12 +1,13 @@
 """The base model of RecLoRA: a causal language model in this process, and who it is."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llmrec.adapters.experts import BaseModelId
 from llmrec.data.histories import Origin
 from llmrec.errors import ConfigError
-from llmrec.inference.hf_loading import load_model
+from llmrec.inference.hf_loading import ids_of, load_model, loading_error
 from llmrec.inference.hf_tokenizer import HFTokens
 from llmrec.inference.opening import parse_name, seen_by
 
@@ -28,6 +29,22 @@ class BaseModel:
     place: str
     identity: BaseModelId
     seen: tuple[Origin, ...]
+
+
+def tokenizer_in(folder: str | Path) -> HFTokens:
+    """The tokenizer of a base model as :func:`open_base` gives it, without reading weights.
+
+    Raises:
+        ArtifactError: There is none, or a file of it is damaged.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise loading_error(str(folder), error) from error
+    return HFTokens(tokenizer, ids_of(config.eos_token_id))
 
 
 def open_base(name: str, dtype: str, device: str | None = None) -> BaseModel:
