@@ -23,19 +23,13 @@ from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories, Origin
 from llmrec.data.splits import Cases, LabelledCases
 from llmrec.data.vocabulary import Vocabulary
-from llmrec.errors import (
-    ArtifactError,
-    ConfigError,
-    DataError,
-    ProtocolError,
-    UnknownIdError,
-    shorten,
-)
+from llmrec.errors import ArtifactError, ConfigError, UnknownIdError, shorten
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders import artifacts
 from llmrec.recommenders.candidates import candidate_codes, chosen_items, recommendation_frame
 from llmrec.recommenders.known_users import histories_of
 from llmrec.recommenders.provenance import seen_with_parts
+from llmrec.recommenders.refusing import as_before_if_refused
 from llmrec.recommenders.settings import settings_from
 
 if TYPE_CHECKING:
@@ -125,22 +119,17 @@ class BaseRecommender(ABC, Generic[ConfigT]):
             The model itself, which now also serves the users of ``train`` by id.
 
         Raises:
-            ConfigError: ``train`` holds no event; the model is as it was before.
-            DataError: The events lack something the model needs; likewise.
-            ProtocolError: What the model was given knows held-out events; likewise.
             TrainingError: Training stopped half-way; the best weights so far are kept.
+            LlmrecError: ``train`` holds no event, or lacks something the model needs, or what the
+                model was given does not fit or knows held-out events; it is as it was before.
         """
         if not train.items.size:
             raise ConfigError(f"{self.name}: the training histories hold no event.")
-        before = self._vocabulary, self._seen
-        # Set first: a training that stops half-way keeps its best weights, which have seen this.
-        self._vocabulary = train.vocabulary
-        self._seen = (train.origin,) if train.origin is not None else ()
-        try:
+        with as_before_if_refused(self):
+            # Set first: a training that stops half-way keeps its best weights, which have seen it.
+            self._vocabulary = train.vocabulary
+            self._seen = (train.origin,) if train.origin is not None else ()
             self._fit(train, valid)
-        except (ConfigError, DataError, ProtocolError, UnknownIdError):
-            self._vocabulary, self._seen = before
-            raise  # refused before anything was learnt
         self._known = train
         return self
 

@@ -22,6 +22,7 @@ from llmrec.testing.saving import SavingContract
 from llmrec.testing.worlds import World, make_world
 
 Model = BaseRecommender[Any]
+Patch = pytest.MonkeyPatch
 
 
 class RecommenderContract(SavingContract):
@@ -84,15 +85,24 @@ class RecommenderContract(SavingContract):
         with pytest.raises(UnknownIdError):
             model.recommend([other.users[0], world.unknown])
 
-    def test_refused_fit_changes_nothing(self, world: World) -> None:
-        """Histories without an event are refused; the earlier fit still serves."""
-        model = self.make().fit(world.train)
-        before = scores(model, world)
-        empty = make_world(world.kind, seed=8).histories({world.unknown: []})
+    def test_refused_fit_changes_nothing(self, world: World, monkeypatch: Patch) -> None:
+        """Refused at once or at its very end, a fit leaves all of the earlier one."""
+        model, other = self.make().fit(world.train), make_world(world.kind, n_items=11, seed=8)
+        before, listed = scores(model, world), model.recommend(world.users, k=3)
+        told = model.details.copy()
         with pytest.raises((ConfigError, DataError), match="no event"):
-            model.fit(empty)
+            model.fit(other.histories({world.unknown: []}))
+
+        def refused(*arguments: Any, learn: Any = model._fit) -> None:
+            learn(*arguments)
+            raise DataError("refused at the end")
+
+        monkeypatch.setattr(model, "_fit", refused)
+        with pytest.raises(DataError, match="refused at the end"):
+            model.fit(other.train)
         assert_same_bits(scores(model, world), before)
-        assert list(model.seen) == [world.train.origin]
+        assert model.recommend(world.users, k=3).equals(listed)
+        assert (model.details, list(model.seen)) == (told, [world.train.origin])
 
     # ---- scores ----
 

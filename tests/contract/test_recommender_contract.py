@@ -84,6 +84,14 @@ class AddsToTheEarlierFit(LastItem):
         self._bias[0] += before
 
 
+class LearnsInPlace(LastItem):
+    def _fit(self, train, valid):
+        before = getattr(self, "_bias", None)
+        super()._fit(train, valid)
+        if before is not None:
+            before[:] = 0
+
+
 class SavesUserIds(LastItem):
     def save_pretrained(self, directory, include_users=True):
         super().save_pretrained(directory, include_users)
@@ -98,6 +106,7 @@ BROKEN = [
     (LooksAtTheWholeBatch, "test_rows_do_not_depend_on_each_other"),
     (ScoresCandidatesOtherwise, "test_score_is_the_catalog_gathered"),
     (AddsToTheEarlierFit, "test_refit_forgets_the_earlier_data"),
+    (LearnsInPlace, "test_refused_fit_changes_nothing"),
     (SavesUserIds, "test_without_users"),
 ]
 
@@ -105,7 +114,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("broken", "test"), BROKEN, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_the_suite_notices(broken, test, tmp_path):
+def test_the_suite_notices(broken, test, tmp_path, monkeypatch):
     class Suite(RecommenderContract):
         def make(self):
             return broken()
@@ -116,6 +125,7 @@ def test_the_suite_notices(broken, test, tmp_path):
     method = getattr(suite, test)
     wanted = method.__code__.co_varnames[1 : method.__code__.co_argcount]
     given = {"world": world, "fitted": model, "tmp_path": tmp_path, "saved": tmp_path / "model"}
+    given["monkeypatch"] = monkeypatch
     if "saved" in wanted:
         model.save_pretrained(given["saved"])
     with pytest.raises(AssertionError):
