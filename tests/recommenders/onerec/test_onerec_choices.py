@@ -48,8 +48,9 @@ def test_items_add_the_mean_of_their_vectors_to_the_codes_that_lead_to_them(pref
 @pytest.mark.parametrize("form", ["encoder_decoder", "decoder", "item_decoder"])
 def test_the_ids_of_a_catalogue_have_probabilities_that_sum_to_one(form):
     torch.manual_seed(0)
+    own = {"item_vectors": True} if form == "item_decoder" else {}
     config = GeneratorConfig(
-        form=form, dim=8, heads=2, feed_forward=8, history=4, choices="existing", item_vectors=True
+        form=form, dim=8, heads=2, feed_forward=8, history=4, choices="existing", **own
     )
     generator = make_generator(config, CODES, SIZES).eval()
     different = torch.arange(1, 6)[:, None]  # the sixth item shares the ID of the fifth

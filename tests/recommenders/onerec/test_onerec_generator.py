@@ -14,6 +14,7 @@ from llmrec.recommenders.onerec.generator.experts import Experts
 from llmrec.recommenders.onerec.generator.forms import make_generator as make_generator_of
 from llmrec.recommenders.onerec.generator.forms import search_steps
 from llmrec.recommenders.onerec.generator.network import SessionBatch
+from llmrec.recommenders.onerec.generator.writer import GeneratorWriter
 from llmrec.recommenders.onerec.trie import Trie
 
 SIZES = (4, 3, 5)
@@ -214,6 +215,12 @@ def test_attention_of_beams_equals_attention_of_sequences():
         ({"dim": 10, "heads": 4}, "heads=4 must divide dim=10"),
         ({"experts": 2, "experts_per_token": 3}, "experts_per_token=3 is more than experts=2"),
         ({"form": "decoder", "repeat_bias": True}, "repeat_bias is for form=encoder_decoder"),
+        ({"form": "decoder", "item_vectors": True}, "item_vectors is for form=item_decoder"),
+        ({"writer_layers": 2}, "writer_layers is for form=item_decoder"),
+        *(
+            ({"form": form, "history": 4, "session": 5}, "history=4 must not be less than session=")
+            for form in ("decoder", "item_decoder")
+        ),
     ],
 )
 def test_settings_that_do_not_fit(options, sentence):
@@ -230,3 +237,9 @@ def test_half_precision_changes_the_loss_by_rounding_only(form):
         rounded = generator(batch)
     rounded.backward()
     assert rounded.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+@pytest.mark.parametrize(("form", "read"), [("decoder", 1), ("encoder_decoder", 5)])
+def test_a_list_ends_within_the_places_that_were_learnt(form, read):
+    generator = make_generator(form=form, session=5)  # of history=5
+    assert GeneratorWriter(generator).newest(5) == read

@@ -59,7 +59,13 @@ class GeneratorConfig(BaseModel):
         description="Step of the bias that sends tokens to rarely used experts; 0 for none.",
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on embeddings and sub-layers.")
-    history: int = Field(20, ge=1, description="Newest items of the history that are read.")
+    history: int = Field(
+        20,
+        ge=1,
+        description="Newest items of the history that are read. The forms without an encoder learn "
+        "sequences of so many items and read as many less one as a session holds more, for a "
+        "longest list to end within what was learnt; theirs must not be less than session.",
+    )
     session: int = Field(1, ge=1, description="Most items that are written.")
     marks_lists: bool = Field(
         False,
@@ -80,8 +86,15 @@ class GeneratorConfig(BaseModel):
             raise ValueError(
                 f"experts_per_token={self.experts_per_token} is more than experts={self.experts}"
             )
+        if self.form != "encoder_decoder" and self.history < self.session:
+            raise ValueError(
+                f"history={self.history} must not be less than session={self.session} with "
+                f"form={self.form}, which reads history + 1 - session items; raise history"
+            )
         if self.repeat_bias and self.form != "encoder_decoder":
             raise ValueError("repeat_bias is for form=encoder_decoder; leave it out with others")
-        if self.list_layers and self.form != "item_decoder":
-            raise ValueError("list_layers is for form=item_decoder; leave it out, or use that form")
+        own = {"list_layers": self.list_layers, "item_vectors": self.item_vectors}
+        for name, given in {**own, "writer_layers": self.writer_layers > 1}.items():
+            if given and self.form != "item_decoder":
+                raise ValueError(f"{name} is for form=item_decoder; leave it out, or use that form")
         return self
