@@ -2,9 +2,9 @@
 
 Curves over iterations stand side by side: what was optimised (model reward), what it should bring
 (the truth, where the data are simulated), and what must not be lost (the validation metric,
-diversity). Two more are of the epochs of training: how far preferred lists are told from the
-others, and whether they become likely or only the others unlikely. Titles in the sessions are
-foreign text: made plain here, escaped by the template.
+diversity). Others are of the epochs of training: how far preferred lists are told from the others,
+whether they become likely or only the others unlikely, and how evenly experts are used. Titles in
+the sessions are foreign text: made plain here, escaped by the template.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +37,8 @@ _CURVES = (
 _LEARNT = (
     ("margin", "Margin of the pairs", "gain of preferred lists over the others"),
     ("chosen", "Preferred lists", "mean log-probability"),
+    ("expert_load_max", "Load of the busiest expert", "times an even share"),
+    ("expert_load_min", "Load of the idlest expert", "times an even share"),
 )
 
 
@@ -157,6 +159,8 @@ def _pairs(one: Mapping[str, Any]) -> str:
     dropped = counts.get("all_equal", 0) + counts.get("tiny_gap", 0)
     text = f"iteration {one.get('number')}: {count(int(counts.get('pairs', 0)))} pairs"
     text += f", {count(int(dropped))} dropped because their rewards are alike" if dropped else ""
+    if single := counts.get("fewer_than_two_lists", 0):
+        text += f", {count(int(single))} for want of a second list"
     return text if one.get("kept", True) else f"{text}; its policy was not kept"
 
 

@@ -40,15 +40,18 @@ def metric_chart(runs: Sequence[ReportRun], metric: str, colours: Colours) -> In
 
 
 def training_charts(runs: Sequence[ReportRun], metric: str, colours: Colours) -> list[LineChart]:
-    """Loss over steps, one metric on the validation part, and how busy the busiest expert was."""
-    losses = [_series(run, colours, _logged(run, "loss")) for run in runs]
-    loads = [_series(run, colours, _logged(run, "expert_load_max")) for run in runs]
+    """Loss over steps, one metric on the validation part, how busy experts were at the extremes."""
+    losses, most, least = (
+        [_series(run, colours, _logged(run, name)) for run in runs]
+        for name in ("loss", "expert_load_max", "expert_load_min")
+    )
     chosen = _validation_metric(runs, metric)
     valid = [_series(run, colours, _validations(run, chosen)) for run in runs]
     drawn = (
         ("Training loss", losses, "loss"),
         (f"Validation {chosen}", valid, f"{chosen}, validation"),
-        ("Load of the busiest expert", loads, "times an even share"),
+        ("Load of the busiest expert", most, "times an even share"),
+        ("Load of the idlest expert", least, "times an even share"),
     )
     return [
         line_chart(title, [one for one in series if one.values], "optimiser steps", y_title)

@@ -164,6 +164,7 @@ def starting_model(
     changes = {name: getattr(wanted, name) for name in APPLIED}
     changes["alignment"] = _seeded(wanted.alignment, seed)
     model.config = model.config.model_copy(update=changes)
+    model.log = run.log  # what is aligned has been trained; its iterations have logs of their own
     return model.use_catalog(split.dataset.catalog)  # type: ignore[no-any-return]
 
 

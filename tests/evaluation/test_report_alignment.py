@@ -17,7 +17,8 @@ HEADING = "<h2>Alignment</h2>"
 
 def iteration(number, reward, true, **changes):
     figures = {"ndcg@10": 0.3 - 0.01 * number, "reward": reward, "true_reward": true, "kl": 0.1}
-    pairs = {"pairs": 1234, "all_equal": 5, "tiny_gap": 6} if number else {}
+    pairs = {"pairs": 1234, "all_equal": 5, "tiny_gap": 6, "fewer_than_two_lists": 7}
+    pairs = pairs if number else {}
     return {"number": number, "figures": figures, "pairs": pairs, "kept": True, **changes}
 
 
@@ -69,7 +70,8 @@ def test_curves_pairs_towers_and_sessions_are_shown(tmp_path):
         assert f"<h3>{title}</h3>" in found
     assert "<h3>Diversity of sessions</h3>" not in found  # no iteration has it
     assert found.count("<svg") >= 4
-    assert "iteration 1: 1,234 pairs, 11 dropped because their rewards are alike" in found
+    told = "iteration 1: 1,234 pairs, 11 dropped because their rewards are alike"
+    assert f"{told}, 7 for want of a second list" in found
     assert "<td>0.719</td><td>0.812</td><td>0.024</td><td>0.288</td>" in found
     assert "before alignment, reward 1.250" in found
     assert found.index("Blue ink") < found.index("Green ink")
@@ -84,12 +86,20 @@ def test_margin_and_log_probability_of_preferred_lists_are_drawn(tmp_path, monke
 
     monkeypatch.setattr(module, "line_chart", chart)
     valid = {"step": 9, "valid": {"reward": 1.0}}
-    epochs = [{"margin": 0.5, "chosen": -9.0}, valid, {"margin": 0.75, "chosen": -9.5}, valid]
+    loads = {"expert_load_max": 1.5, "expert_load_min": 0.5}
+    epochs = [
+        {"margin": 0.5, "chosen": -9.0, **loads},
+        valid,
+        {"margin": 0.75, "chosen": -9.5},
+        valid,
+    ]
     logs = [[], epochs, [{"margin": 1.0, "chosen": -8.0}, valid]]
     iterations = [iteration(n, 1.0, 7.5, log=log) for n, log in enumerate(logs)]
     found = section([run_with(tmp_path, "onerec", 2, alignment(iterations=iterations))], tmp_path)
     assert drawn["Margin of the pairs"] == [[(0.5, 0.5), (1.0, 0.75), (2.0, 1.0)]]
     assert drawn["Preferred lists"] == [[(0.5, -9.0), (1.0, -9.5), (2.0, -8.0)]]
+    assert drawn["Load of the busiest expert"] == [[(1.0, 1.5)]]
+    assert drawn["Load of the idlest expert"] == [[(1.0, 0.5)]]
     for title in ("Margin of the pairs", "Preferred lists"):
         assert f"<h3>{title}</h3>" in found
 

@@ -9,10 +9,10 @@ def run_of(rows):
     return SimpleNamespace(name="m", source="m", log=tuple(rows), label="m")
 
 
-def test_the_load_of_the_busiest_expert_is_drawn_over_steps(monkeypatch):
+def test_the_loads_of_the_busiest_and_the_idlest_expert_are_drawn_over_steps(monkeypatch):
     rows = [
-        {"step": 10, "loss": 3.0, "expert_load_max": 2.5},
-        {"step": 20, "loss": 2.0, "expert_load_max": 1.2},
+        {"step": 10, "loss": 3.0, "expert_load_max": 2.5, "expert_load_min": 0.25},
+        {"step": 20, "loss": 2.0, "expert_load_max": 1.2, "expert_load_min": 0.5},
         {"step": 20, "valid": {"ndcg@10": 0.1}},
     ]
     seen = {}
@@ -24,6 +24,8 @@ def test_the_load_of_the_busiest_expert_is_drawn_over_steps(monkeypatch):
     monkeypatch.setattr("llmrec.evaluation.report_figures.line_chart", line_chart)
     monkeypatch.setattr("llmrec.evaluation.report_figures._short", lambda run: run.name)
     charts = training_charts([run_of(rows)], "ndcg@10", {"m": 0})
-    assert charts == ["Training loss", "Validation ndcg@10", "Load of the busiest expert"]
+    loads = ["Load of the busiest expert", "Load of the idlest expert"]
+    assert charts == ["Training loss", "Validation ndcg@10", *loads]
     assert seen["Load of the busiest expert"] == [(10, 2.5), (20, 1.2)]
+    assert seen["Load of the idlest expert"] == [(10, 0.25), (20, 0.5)]
     assert training_charts([run_of(rows[2:])], "ndcg@10", {"m": 0}) == ["Validation ndcg@10"]

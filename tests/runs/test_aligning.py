@@ -94,6 +94,7 @@ def test_both_runs_are_whole(place):
     before, after = RunDirectory(place / "run.sft"), RunDirectory(place / "run")
     assert after.metrics["metrics"]["ndcg@10"]
     assert before.model().reward_model is None
+    assert after.log == before.log != []  # the supervised training; iterations tell of themselves
     model = llmrec.load(after.path)
     assert model.reward_model is not None
     assert model.recommend_session([1, 2]).height == 6
