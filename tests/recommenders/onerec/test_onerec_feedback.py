@@ -1,5 +1,7 @@
 """Labels of sessions against loops, and a reward model that is trained on them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -125,6 +127,19 @@ def test_how_often_logged_items_are_above_random_ones(codes, expected):
 def test_columns_that_teach_nothing(rule, sentence):
     with pytest.raises(DataError, match=sentence):
         session_labels(SPLIT, SPANS, [rule])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_named_by_its_event(value):
+    frame, row = SPLIT.dataset.interactions.frame, int(np.flatnonzero(SPLIT.parts == 0)[7])
+    held_out = int(np.flatnonzero(SPLIT.parts != 0)[0])  # not learnt from, so of no matter
+    marks = pl.Series([float(value) if n in (row, held_out) else 1.0 for n in range(len(frame))])
+    broken = frame.with_columns(dwell=marks)
+    dataset = SimpleNamespace(name="tiny", interactions=SimpleNamespace(frame=broken))
+    user, item = frame["user_id"][row], frame["item_id"][row]
+    sentence = f"'dwell' of tiny holds {value} in 1 training events, first in row {row} "
+    with pytest.raises(DataError, match=sentence + rf"\(user {user}, item {item}\)"):
+        event_values(SimpleNamespace(dataset=dataset, parts=SPLIT.parts), "dwell")
 
 
 @pytest.mark.parametrize("held_out", [True, False])

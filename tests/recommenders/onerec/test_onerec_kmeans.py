@@ -135,6 +135,6 @@ def test_a_table_of_costs_beyond_memory_is_refused(monkeypatch):
         residual_kmeans(blobs(20), 1, 8)
 
 
-def test_equal_vectors_are_spread_by_balance():
+def test_equal_rows_are_spread_by_balance():  # as residuals of a later level may be
     levels = residual_kmeans(np.ones((40, 3), dtype=np.float32), 2, 4, "capacity")
     assert torch.bincount(levels[0].codes, minlength=4).tolist() == [10] * 4

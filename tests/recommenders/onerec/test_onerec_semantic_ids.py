@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_tokenizer import N_ITEMS, ORIGIN, UNSEEN, catalogue, training, vectors_of
 
+from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ArtifactError, ConfigError, DataError, TrainingError
 from llmrec.recommenders.onerec.tokenizer import TokenizerConfig
 from llmrec.recommenders.onerec.tokenizer.collisions import count_collisions
@@ -226,6 +227,23 @@ def test_a_code_that_nobody_chose_is_revived():
     assert (latents - module.codebooks[0, 2]).abs().sum(1).min() < 1e-6
 
 
+@pytest.mark.parametrize("balance", ["capacity", "sequential", "sequential_shuffled"])
+def test_balance_does_not_hide_vectors_that_are_all_alike(balance):
+    vocabulary = catalogue()
+    alike = TextVectors.from_array(np.ones((N_ITEMS, 3)), vocabulary, "alike")
+    config = TokenizerConfig(**SMALL, balance=balance)
+    with pytest.raises(TrainingError, match="collapsed: level 1 uses 1 of 12 codes for 94 items"):
+        fit_semantic_ids(alike, training(vocabulary), config)
+
+
+def test_a_level_that_leaves_nothing_over_is_no_collapse():
+    vocabulary = catalogue(12)
+    found = fit_semantic_ids(
+        vectors_of(vocabulary), training(vocabulary, unseen=0), TokenizerConfig(**SMALL)
+    )
+    assert np.unique(found.codes[:, 0]).size == 12  # every item is its own centroid
+
+
 def test_collapse_fails_loudly():
     codes = np.zeros((50, 2), dtype=np.int32)
     with pytest.raises(TrainingError, match="collapsed: level 1 uses 1 of 8 codes for 50 items"):
@@ -294,6 +312,7 @@ def test_ids_without_codebooks_cannot_grow(tmp_path):
     [
         (["item-000,<a_0> <c_3>"], "line 2, column codes: '<a_0> <c_3>' is not a semantic ID"),
         (["item-000,<a_4>"], "with codes below 4"),
+        (["item-000,foo<a_0>bar<b_1>"], "'foo<a_0>bar<b_1>' is not a semantic ID"),
         (["item-000,nothing"], "'nothing' is not a semantic ID"),
         (["item-000,<a_1>", "item-001,<a_1> <b_1>"], "line 3, column codes: 2 codes, the lines"),
         (["item-001,<a_1>"], "no semantic ID for 1 items: 'item-000'"),
@@ -306,6 +325,21 @@ def test_a_broken_table_of_ids_is_named_by_line(tmp_path, rows, message):
     path.write_text("\n".join(["item_id,codes", *rows]))
     with pytest.raises(DataError, match=message):
         read_letter_ids(path, catalogue(len(rows)), codes=4)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"item_id,codes\nx,<a_1>\n", b"item_id,codes\n1,\xff\xfe\n"]
+)
+def test_a_file_that_is_no_table_of_ids_is_named(tmp_path, content):
+    from llmrec.recommenders.onerec.tokenizer.letter import read_letter_ids
+
+    path = tmp_path / "ids.csv"
+    if content is not None:
+        path.write_bytes(content)
+    numbers = Vocabulary(range(1, 4), "item")
+    sentence = r"ids\.csv cannot be read as a CSV table of item_id \(Int64\) and codes: .*folder\.$"
+    with pytest.raises(DataError, match=sentence):
+        read_letter_ids(path, numbers)
 
 
 @pytest.mark.real_data

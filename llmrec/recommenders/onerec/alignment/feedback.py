@@ -29,7 +29,7 @@ def event_values(split: Split, column: str) -> npt.NDArray[np.float64]:
     """A column of the training events, in the order of ``split.train_histories()``.
 
     Raises:
-        DataError: There is no such column, or it holds no numbers.
+        DataError: There is no such column, or it holds no numbers, or one that is not finite.
     """
     frame = split.dataset.interactions.frame
     if column not in frame.columns:
@@ -39,7 +39,16 @@ def event_values(split: Split, column: str) -> npt.NDArray[np.float64]:
     kept = frame[column].filter(pl.Series(split.parts == _TRAIN))
     if not (kept.dtype.is_numeric() or kept.dtype == pl.Boolean):
         raise DataError(f"column {column!r} holds {kept.dtype}, not numbers.")
-    return kept.cast(pl.Float64).fill_null(0).to_numpy()
+    values = kept.cast(pl.Float64).fill_null(0).to_numpy()
+    if (bad := np.flatnonzero(~np.isfinite(values))).size:
+        row = int(np.flatnonzero(split.parts == _TRAIN)[bad[0]])
+        event = frame.row(row, named=True)
+        raise DataError(
+            f"column {column!r} of {split.dataset.name} holds {values[bad[0]]} in {bad.size} "
+            f"training events, first in row {row} (user {event['user_id']!r}, item "
+            f"{event['item_id']!r}); leave such cells empty, which counts as 0, or give a number."
+        )
+    return values
 
 
 def session_labels(

@@ -46,7 +46,8 @@ def fit_semantic_ids(
     Raises:
         DataError: Vectors are of another catalogue, an item has none, there are fewer items than
             codes, or the collision rule finds no room.
-        TrainingError: The RQ-VAE diverged, or hardly any code of a level is used.
+        TrainingError: The RQ-VAE diverged, hardly any code of a level is used, or hardly any of the
+            first level is the nearest to an item.
     """
     config = config or TokenizerConfig()
     vocabulary = train.vocabulary
@@ -56,6 +57,9 @@ def fit_semantic_ids(
     fitted = popularity > 0
     codebooks, raw, log = _fit(vectors.values[fitted], config, device, progress)
     require_use(raw, codebooks.sizes, config.least_used)
+    nearest = codebooks.encode(vectors.values[fitted])
+    # balance spreads also vectors that are all alike; later levels may have nothing left to tell
+    require_use(nearest[:, :1], codebooks.sizes[:1], config.least_used)
     extra = (max(codebooks.sizes),) if config.collisions == "extra_digit" else ()
     sizes = (*codebooks.sizes, *extra)
     open_ = np.zeros(len(raw), dtype=np.bool_)
@@ -76,7 +80,7 @@ def fit_semantic_ids(
         vectors_hash(vectors),
         _space(codebooks, sizes, settled, vectors.encoder),
         seen_with(vectors.seen, train),
-        _details(raw, settled, codes, codebooks, vectors.values[fitted], log),
+        _details(raw, settled, codes, nearest, log),
     )
 
 
@@ -131,13 +135,11 @@ def _details(
     raw: Int32Array,
     settled: Int32Array,
     codes: Int32Array,
-    codebooks: Codebooks,
-    values: FloatArray,
+    nearest: Int32Array,
     log: list[dict[str, object]],
 ) -> dict[str, object]:
     """Counts of the fit, as JSON values."""
     depth = raw.shape[1]
-    nearest = codebooks.encode(values)
     agree: npt.NDArray[np.bool_] = raw == nearest
     return {
         "fitted_items": len(raw),

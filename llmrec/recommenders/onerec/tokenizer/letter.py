@@ -19,6 +19,7 @@ from llmrec.recommenders.onerec.tokenizer.semantic_ids import SemanticIds
 from llmrec.storage import file_sha256
 
 _CODE = re.compile(r"<([a-z])_(\d+)>")
+_CODES = re.compile(r"\s*(?:<[a-z]_\d+>\s*)+")
 
 
 def read_letter_ids(path: str | Path, vocabulary: Vocabulary, codes: int = 256) -> SemanticIds:
@@ -30,11 +31,11 @@ def read_letter_ids(path: str | Path, vocabulary: Vocabulary, codes: int = 256) 
         codes: Codes to choose from at every level.
 
     Raises:
-        DataError: A column or an item is missing, an item is there twice, or codes are not of the
-            form above; the row is named.
+        DataError: The file is missing or no such table, a column or an item is missing, an item is
+            there twice, or codes are not of the form above; the row is named.
     """
     path = Path(path)
-    frame = pl.read_csv(path, schema_overrides={"item_id": vocabulary.dtype, "codes": pl.String})
+    frame = _read_table(path, vocabulary)
     if missing := {"item_id", "codes"} - set(frame.columns):
         raise DataError(f"{path.name} has no column {shorten(sorted(missing))}.")
     listed = Vocabulary(frame["item_id"], "item")
@@ -60,6 +61,18 @@ def read_letter_ids(path: str | Path, vocabulary: Vocabulary, codes: int = 256) 
     )
 
 
+def _read_table(path: Path, vocabulary: Vocabulary) -> pl.DataFrame:
+    """The file as a table whose ids are of the catalogue's type."""
+    try:
+        return pl.read_csv(path, schema_overrides={"item_id": vocabulary.dtype, "codes": pl.String})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"{path} cannot be read as a CSV table of item_id ({vocabulary.dtype}) and codes: "
+            f"{str(error).splitlines()[0].rstrip('.')}. Name such a table; of semantic IDs that "
+            "'llmrec items tokenize' wrote, name the folder."
+        ) from None
+
+
 def _parsed(texts: list[str], name: str, codes: int) -> Int32Array:
     found: list[list[int]] = []
     for row, text in enumerate(texts, 2):  # row 1 is the header
@@ -67,7 +80,8 @@ def _parsed(texts: list[str], name: str, codes: int) -> Int32Array:
         letters = "".join(letter for letter, _ in pairs)
         expected = "abcdefghijklmnopqrstuvwxyz"[: len(pairs)]
         values = [int(value) for _, value in pairs]
-        if not pairs or letters != expected or max(values) >= codes:
+        whole = _CODES.fullmatch(text or "")
+        if not whole or letters != expected or max(values) >= codes:
             raise DataError(
                 f"{name} line {row}, column codes: {text!r} is not a semantic ID like '<a_12> "
                 f"<b_7>' with codes below {codes}."
