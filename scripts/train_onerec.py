@@ -38,6 +38,11 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     if recipe.model.name not in ("onerec", "onerec_lm"):
         raise ConfigError(f"{arguments.recipe} is for {recipe.model.name}; use 'llmrec train'.")
+    aligns = bool(recipe.model.settings.get("alignment"))
+    if arguments.run is not None and not aligns:
+        raise ConfigError(
+            f"--run is a run to align, but {arguments.recipe} has no model.alignment; leave it out."
+        )
     output = arguments.output or Path("runs") / recipe.name
     seed = recipe.seeds[0] if arguments.seed is None else arguments.seed
 
@@ -54,7 +59,7 @@ def main() -> None:
     # ---- training, and alignment where the recipe has one ----
     from llmrec.runs.aligning import align, train_supervised
 
-    if recipe.model.settings.get("alignment"):
+    if aligns:
         align(
             recipe, output, start=arguments.run, seed=seed, part=arguments.part,
             resume=arguments.resume, split=split,

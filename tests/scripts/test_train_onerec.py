@@ -119,6 +119,7 @@ def test_two_processes_train_experts_as_one_does(recipe, tmp_path):
     [
         (["model.alignment.lits=3"], "unknown key 'alignment.lits'"),
         (["model={name: popularity}", "training={}"], "is for popularity; use 'llmrec train'"),
+        (["--run", "a-run", "model.alignment=null"], "--run is a run to align, but"),
     ],
 )
 def test_mistakes_end_with_a_sentence_before_training(recipe, tmp_path, arguments, sentence):

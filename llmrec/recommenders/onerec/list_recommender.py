@@ -108,8 +108,8 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
 
         Raises:
             ConfigError: ``m`` is below 1 or above what the model was trained for, ``best_of`` is
-                below 1 or above ``beam``, it asks for a reward model that is not there, or there
-                are fewer candidates than items of a session.
+                below 1 or above ``beam``, one of them is no whole number, a reward model is asked
+                for that is not there, or there are fewer candidates than items of a session.
             UnknownIdError: A candidate is unknown and ``on_unknown`` is ``"error"``.
         """
         histories = self._histories_of(users, on_unknown)
@@ -150,10 +150,10 @@ class ListRecommender(GenerativeRecommender[ConfigT]):
         """Who chooses among how many lists, or None for the most probable one."""
         if best_of is None:
             best_of = min(self.config.best_of, self.config.beam) if self.reward_model else 1
-        if not 1 <= best_of <= self.config.beam:
+        if not (isinstance(best_of, int | np.integer) and 1 <= best_of <= self.config.beam):
             raise ConfigError(
                 f"best_of={best_of} must lie between 1 and the {self.config.beam} lists that the "
-                "beam finds; raise beam to choose among more."
+                "beam finds, and be a whole number; raise beam to choose among more."
             )
         if best_of == 1:
             return None

@@ -76,12 +76,13 @@ def session_length(m: int | None, longest: int) -> int:
     """Items of a session; None takes the most that a model writes.
 
     Raises:
-        ConfigError: It is below 1 or above the most.
+        ConfigError: It is no whole number, below 1 or above the most.
     """
     m = longest if m is None else m
-    if not 1 <= m <= longest:
+    if not (isinstance(m, int | np.integer) and 1 <= m <= longest):
         raise ConfigError(
-            f"m={m} must lie between 1 and the {longest} items this model was trained to write."
+            f"m={m} must lie between 1 and the {longest} items this model was trained to write, "
+            "and be a whole number."
         )
     return m
 

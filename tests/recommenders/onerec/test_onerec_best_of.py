@@ -88,6 +88,7 @@ def test_recommendations_of_single_items_do_not_change(model):
     [
         (4, "best_of=4 needs a reward model, which this model lacks"),
         (0, "best_of=0 must lie between 1 and the 10 lists"),
+        (2.5, "best_of=2.5 must .* be a whole number"),
         (11, "best_of=11 must lie between 1 and the 10 lists that the beam finds"),
     ],
 )

@@ -146,6 +146,7 @@ def test_items_without_training_events_can_be_recommended():
     ("call", "error", "sentence"),
     [
         (lambda m: m.recommend_session(CASES.histories, m=3), ConfigError, "m=3 must lie between"),
+        (lambda m: m.recommend_session(CASES.histories, m=1.5), ConfigError, "be a whole number"),
         (lambda m: m.recommend(CASES.histories, k=81), ConfigError, "k=81 must lie between 1"),
     ],
 )

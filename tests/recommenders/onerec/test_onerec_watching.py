@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from alignment_parts import TRIE, policy, reward_model, some_users, users
+from test_onerec_generator import N_ITEMS
 
+from llmrec.errors import DataError
 from llmrec.recommenders.onerec.alignment.watching import (
     Watch,
     free_legality,
@@ -48,6 +50,19 @@ def test_free_legality_is_not_told_where_codes_that_do_not_exist_are_never_train
     )
     assert plain.keys() - existing.keys() == {"free_legality"}
     assert not existing.keys() - plain.keys()
+
+
+def test_who_has_no_list_left_counts_for_nothing():
+    everything = list(range(1, N_ITEMS + 1))
+    writer, judge = GeneratorWriter(policy()), reward_model()
+    served, beside = (
+        Watch(users(rows), TRIE, judge, 5, 3).figures(writer)
+        for rows in ([[1], [2, 3]], [[1], [2, 3], everything])
+    )
+    assert served["legality"] == beside["legality"] == 1.0
+    assert beside["reward_max"] == pytest.approx(served["reward_max"])
+    with pytest.raises(DataError, match="no list of 3 items was found for any of the 1 validation"):
+        Watch(users([everything]), TRIE, judge, 5, 3).figures(writer)
 
 
 def test_diversity_of_first_codes_written_out():

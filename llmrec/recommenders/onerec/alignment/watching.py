@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from llmrec.data.histories import Histories
+from llmrec.errors import DataError
 from llmrec.recommenders.onerec.alignment.pairs import judge_lists, reference_log_probabilities
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
 from llmrec.recommenders.onerec.alignment.rollouts import Lists, written_lists
@@ -52,18 +53,27 @@ class Watch:
             ``reward`` of the most probable list, ``reward_mean`` and ``reward_max`` over the lists
             of the beam, ``legality`` of the served lists, ``free_legality`` of first items decoded
             without the trie (only where codes that do not exist compete in training),
-            ``list_diversity`` and, with a reference, ``kl``.
+            ``list_diversity`` and, with a reference, ``kl``. Who has had so much that no list is
+            left does not count.
+
+        Raises:
+            DataError: Nobody has a list.
         """
         found = written_lists(policy, self.trie, self.histories, self.lists, self.items)
         rewards = judge_lists(self.reward, self.histories, found).rewards
         there = found.log_probabilities > -np.inf
         served, some = found.items[:, 0], there[:, 0]
+        if not some.any():
+            raise DataError(
+                f"no list of {self.items} items was found for any of the {len(there)} validation "
+                "users that are watched; raise beam, lower the session, or watch more users."
+            )
         means = np.where(there, rewards, 0).sum(1)[some] / there.sum(1)[some]
         figures = {
             "reward": float(rewards[some, 0].mean()),
             "reward_mean": float(means.mean()),
             "reward_max": float(rewards[some].max(1).mean()),
-            "legality": float(legal_lists(served, self.histories, self.trie).mean()),
+            "legality": float(legal_lists(served, self.histories, self.trie)[some].mean()),
             "list_diversity": list_diversity(served[some], policy.codes[:, 0].cpu().numpy()),
         }
         if not policy.knows_what_exists:
