@@ -66,8 +66,8 @@ def read_states(path: str | Path) -> UserStates:
     """Read a table of states.
 
     Raises:
-        DataError: The file cannot be read, lacks a column, states differ in width, or it names
-            several CTR models.
+        DataError: The file cannot be read, lacks a column, states differ in width or hold
+            something else than numbers, or it names several CTR models.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix)
@@ -79,15 +79,28 @@ def read_states(path: str | Path) -> UserStates:
         raise DataError(f"{path} cannot be read: {error}.") from None
     if missing := [name for name in ("user_id", "state") if name not in table.columns]:
         raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.columns)}.")
-    rows = table["state"].to_list()
-    widths = {len(row) if isinstance(row, list) else -1 for row in rows}
-    if len(widths) > 1 or -1 in widths:
-        raise DataError(f"{path}: the states are not lists of one width; found {sorted(widths)}.")
-    states = np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
+    states = _states(table["state"], path)
     counts = {name: _counts(table, name, path) for name in ("events", "new_events")}
     return UserStates(
         table["user_id"].to_list(), states, **counts, ctr_model=_ctr_model(table, path)
     )
+
+
+def _states(column: pl.Series, path: Path) -> npt.NDArray[np.float32]:
+    """``[n, width]``; of no rows ``[0, 0]``, for nothing says how wide they would be."""
+    rows = column.to_list()
+    if not rows:
+        return np.empty((0, 0), dtype=np.float32)
+    widths = {len(row) if isinstance(row, list) else -1 for row in rows}
+    if len(widths) > 1 or -1 in widths:
+        raise DataError(f"{path}: the states are not lists of one width; found {sorted(widths)}.")
+    values = column.explode()
+    if not values.dtype.is_numeric():
+        raise DataError(f"{path}: states hold {values.dtype} and not numbers; write them as such.")
+    if values.null_count():
+        number = (values.is_null().arg_max() or 0) // max(widths.pop(), 1)
+        raise DataError(f"{path}: the state in row {number + 1} lacks a number (null).")
+    return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
 
 
 def _counts(table: pl.DataFrame, name: str, path: Path) -> npt.NDArray[np.int64] | None:
