@@ -73,6 +73,14 @@ def refresh(
             "--events."
         ),
     ] = None,
+    whole_histories: Annotated[
+        bool,
+        typer.Option(
+            "--whole-histories",
+            help="EVENTS and those kept are all that their users did; needed where the run does "
+            "not say what its users did.",
+        ),
+    ] = False,
     source: Annotated[str, typer.Option(help="Written beside the gates.")] = "refresh",
     min_events: Annotated[
         int, typer.Option(min=0, help="Leave users with fewer new events as they are.")
@@ -89,6 +97,8 @@ def refresh(
 
     if (run is None) == (states is None) or (run is None) != (events is None):
         raise ConfigError("give --run with --events, or --states.")
+    if whole_histories and events is None:
+        raise ConfigError("--whole-histories is about --events.")
     opened, limits = open_store(store), {"min_events": min_events, "min_drift": min_drift}
     left_out = 0
     if states is not None:
@@ -96,7 +106,9 @@ def refresh(
     else:
         assert run is not None
         assert events is not None
-        done, left_out = _from_run(opened, run, events, name=source, **limits)
+        done, left_out = _from_run(
+            opened, run, events, name=source, whole=whole_histories, **limits
+        )
     if as_json:
         print_json({**asdict(done), "events_of_unknown_items": left_out})
         return

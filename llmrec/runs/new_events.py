@@ -48,6 +48,7 @@ def refresh_from_run(
     name: str = "refresh",
     min_events: int = 1,
     min_drift: float = 0.0,
+    whole: bool = False,
 ) -> tuple["Refreshed", int]:
     """Compute gates from a model, what it knows of users, and all events that came since.
 
@@ -61,6 +62,7 @@ def refresh_from_run(
         name: See :func:`llmrec.adapters.refresh.refresh`, as for what follows.
         min_events: Fewer new events are kept, and wait for more.
         min_drift: How far a weight must move.
+        whole: See :func:`with_new_events`.
 
     Returns:
         What was done, and how many events were left out because the model does not know the item.
@@ -72,7 +74,7 @@ def refresh_from_run(
     from llmrec.adapters.refresh import due, refresh
 
     store.bundle.require(model.bundle)
-    found = with_new_events(model, path, store)
+    found = with_new_events(model, path, store, whole)
     users = found.histories.user_ids.to_list()
     read = due(store, users, found.histories.lengths, found.counts, min_events)
     done = refresh(
@@ -89,7 +91,7 @@ def refresh_from_run(
 
 
 def with_new_events(
-    model: "BaseRecommender[Any]", path: str | Path, store: "AdapterStore"
+    model: "BaseRecommender[Any]", path: str | Path, store: "AdapterStore", whole: bool = False
 ) -> NewEvents:
     """Whole histories of users: what the model knows, what the store keeps, then a file's events.
 
@@ -97,13 +99,16 @@ def with_new_events(
         model: A fitted recommender.
         path: A file of events as ``llmrec data`` reads it.
         store: Where earlier new events are kept.
+        whole: The file and what is kept are all that these users did. It has to be said where the
+            model was saved without users and the store has gates of some, which read more.
 
     Returns:
         Histories of the users in the file and of those whose kept events no gate has read.
         With a clock, an event that is known already counts once.
 
     Raises:
-        DataError: The file is not as it must be, or has no clock where the model's events have.
+        DataError: The file is not as it must be, or has no clock where the model's events have;
+            or gates that read more than it would be replaced.
     """
     vocabulary = model.vocabulary
     frame = read_interactions(path).frame
@@ -115,8 +120,10 @@ def with_new_events(
     if old is not None:
         new = _like(old, new, path)
     kept = _kept(store, new, vocabulary)
-    asked = pl.concat([new["user_id"], kept["user_id"]]).unique().implode()
-    parts = [] if old is None else [old.filter(pl.col("user_id").is_in(asked))]
+    asked = pl.concat([new["user_id"], kept["user_id"]]).unique()
+    if old is None and not whole:
+        _require_new_users(store, asked, path)
+    parts = [] if old is None else [old.filter(pl.col("user_id").is_in(asked.implode()))]
     parts = [part.with_columns(age=pl.lit(_OLD, pl.Int8)) for part in parts]
     both = pl.concat([*parts, kept, new.with_columns(age=pl.lit(_NEW, pl.Int8))])
     if "timestamp" in new.columns:
@@ -126,6 +133,16 @@ def with_new_events(
     histories, age = _histories(both, vocabulary)
     counts = np.add.reduceat(age != _OLD, histories.offsets[:-1]) if len(histories) else age
     return NewEvents(histories, counts.astype(np.int64), came, int((~known_item).sum()))
+
+
+def _require_new_users(store: "AdapterStore", users: pl.Series, path: str | Path) -> None:
+    for user in users.sort():
+        if store.gate(user) is not None:
+            raise DataError(
+                f"the model was saved without users, so it does not know what user {user!r} did "
+                f"before {path}, and the store has a gate of theirs that read it. Name a run that "
+                "was saved with users; or give whole histories, and say so (--whole-histories)."
+            )
 
 
 def _kept(store: "AdapterStore", new: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
-from small_store import store
+from small_store import draw, store
 
 from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
@@ -93,6 +93,20 @@ def test_a_model_that_knows_nobody(tmp_path):
     assert day.ask("user_id,item_id,timestamp", "7,glue,3").left_out == 1
     assert day("user_id,item_id,timestamp", "8,glue,3", read=[7]) == {7: (["pen", "ink"], 1)}
     assert day("user_id,item_id,timestamp", "8,glue,3") == {}
+
+
+def test_gates_that_read_more_than_the_new_events_are_not_replaced_unseen(tmp_path):
+    head, lines = "user_id,item_id", ("a,ink", "new,pen")
+    day = Days(tmp_path, model())
+    day.store.put(["a"], draw(1))  # of a model that knew what a did
+    with pytest.raises(DataError, match="saved without users, so it does not know what user 'a'"):
+        day.ask(head, *lines)
+    whole = with_new_events(day.model, day.path, day.store, whole=True).histories
+    assert whole.user_ids.to_list() == ["a", "new"]
+    assert day(head, "new,pen") == {"new": (["pen"], 1)}
+    knowing = Days(tmp_path / "other", model(known(["a"], [["pen"]])))
+    knowing.store.put(["a"], draw(1))
+    assert knowing(head, "a,ink") == {"a": (["pen", "ink"], 1)}
 
 
 def test_kept_events_that_do_not_fit_are_told(tmp_path):
