@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.store import AdapterStore
-from llmrec.adapters.user_keys import UserId
+from llmrec.adapters.user_keys import UserId, user_key
 from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError, DataError
 
@@ -78,7 +78,8 @@ def refresh(
 
     Raises:
         ArtifactError: The source belongs to something else than the store; the part is named.
-        DataError: A user has two histories, or the source gives another shape.
+        DataError: A user has two histories, an id is none that a store takes, or the source gives
+            another shape.
         ConfigError: A limit is out of range.
     """
     gates_of = source.gates if isinstance(source, GateSource) else source
@@ -87,6 +88,8 @@ def refresh(
     users = histories.user_ids.to_list()
     if len(set(users)) < len(users):
         raise DataError("a user has two histories; give each user one, with all events.")
+    for user in users:  # before the first of them is written
+        user_key(user)
     _require_limits(min_events, min_drift)
     rows = np.flatnonzero(due(store, users, histories.lengths, new_events, min_events))
     counted = {"new": 0, "updated": 0, "unchanged": len(users) - rows.size}

@@ -48,6 +48,14 @@ def test_new_updated_and_unchanged_users(tmp_path):
     assert opened.gate("empty") is None
 
 
+def test_an_id_that_no_store_takes_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmrec.adapters.refresh._HISTORIES_AT_ONCE", 1)
+    opened = store(tmp_path)
+    with pytest.raises(DataError, match="has 300 characters"):
+        refresh(opened, by_share, histories(**{"a": ["pen"], "x" * 300: ["ink"]}))
+    assert opened.gate("a") is None
+
+
 def test_drift_and_number_of_events(tmp_path):
     opened = store(tmp_path)
     refresh(opened, by_share, histories(a=["pen"] * 9, b=["pen"]))

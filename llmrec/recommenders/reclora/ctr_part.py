@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
+from llmrec.data.splits import Cases, LabelledCases
 from llmrec.errors import ConfigError, DataError, ProtocolError
 from llmrec.recommenders.ctr import DIN, SIM, CTRModel, DeepFM
 from llmrec.recommenders.reclora.config import RecLoRAConfig
@@ -24,6 +26,23 @@ def new_ctr(config: RecLoRAConfig, checkpointing: Checkpointing | None = None) -
     cls = _CLASSES[config.ctr.name]
     kept = checkpointing or Checkpointing(None, False)
     return cls(cls.config_class(**choice), checkpoints=kept.of("ctr"), resume=kept.resume)
+
+
+def fitted_ctr(
+    config: RecLoRAConfig,
+    checkpointing: Checkpointing,
+    catalog: Catalog | None,
+    judged: LabelledCases | None,
+    train: Histories,
+    valid: Cases | None,
+) -> CTRModel[Any]:
+    """The CTR model that settings describe, fitted with what the whole was given."""
+    ctr = new_ctr(config, checkpointing)
+    if catalog is not None:
+        ctr.use_catalog(catalog)
+    if judged is not None:
+        ctr.use_judged(judged)
+    return ctr.fit(train, valid)
 
 
 def require_described(ctr: CTRModel[Any], config: RecLoRAConfig) -> None:

@@ -22,22 +22,24 @@ from llmrec.contracts import Recommender
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories, Origin
 from llmrec.data.splits import Cases, LabelledCases
-from llmrec.errors import ArtifactError, ConfigError, DataError
+from llmrec.errors import ArtifactError, DataError
 from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.ctr import CTRModel
-from llmrec.recommenders.ctr.pairs import early_part
+from llmrec.recommenders.ctr.pairs import early_part, require_codes
 from llmrec.recommenders.reclora import saving
 from llmrec.recommenders.reclora.asked import Prompt, written_out
 from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.recommenders.reclora.config import RecLoRAConfig
-from llmrec.recommenders.reclora.ctr_part import new_ctr, require_described, require_fitted_on
+from llmrec.recommenders.reclora.ctr_part import fitted_ctr, require_described, require_fitted_on
 from llmrec.recommenders.reclora.parting import part_base
 from llmrec.recommenders.reclora.questions import Questions, names_for, similarity
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.recommenders.reclora.rows import JudgedRows, is_judged, late_rows
+from llmrec.recommenders.reclora.stores import filled_store
 from llmrec.recommenders.reclora.training import (
     Checkpointing,
+    Halted,
     diagnose,
     gate_inputs_of,
     make_ranker,
@@ -125,6 +127,11 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
     # ---- what it is made of ----
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether the model can score: not after a training that left no validated weights."""
+        return super().is_fitted and self._ranker is not None
+
+    @property
     def ranker(self) -> Ranker:
         """Gates, experts and prompts: what answers once ids are codes."""
         self._require_fitted()
@@ -172,7 +179,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
             ArtifactError: As for :meth:`gate_inputs`.
         """
         inputs = self.gate_inputs(histories)
-        return self.ranker.weights(inputs, histories.lengths).numpy()
+        return self.ranker.weights_uncounted(inputs, histories.lengths).numpy()
 
     def make_store(self, folder: str | Path, **options: Any) -> AdapterStore:
         """Make a store of adapters with the gates of all known users.
@@ -184,19 +191,9 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         Raises:
             ArtifactError: As for :meth:`gate_inputs`.
             ConfigError: Both ``shrink`` and ``prior_events`` draw people with few events to a mean.
+            DataError: A user's id is none that a store takes.
         """
-        if self.config.shrink and options.get("prior_events"):
-            raise ConfigError(
-                f"shrink={self.config.shrink:g} and prior_events={options['prior_events']} both "
-                "draw gates of people with few events to a mean; leave one of them at 0."
-            )
-        if self.known_histories is not None:
-            self.gate_inputs(self.known_histories.block(0, 1))  # refused before there is a folder
-        store = AdapterStore.create(folder, self.experts(), self.bundle, **options)
-        if self.known_histories is not None:
-            for _, block in self._blocks(self.known_histories):
-                store.put(block.user_ids.to_list(), self.gates(block), events=block.lengths)
-        return store
+        return filled_store(self, folder, options)
 
     def reports(self) -> Mapping[str, Mapping[str, Any]]:
         """How gates and experts ended up and whom they served since, as ``gates``.
@@ -213,6 +210,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
+        self._ranker, self.log = None, []  # a fit that is refused puts the old ones back
         if config.ctr_share < 1 and train.times is None:
             raise DataError(
                 f"reclora: ctr_share is {config.ctr_share:g}, but these events have no clock by "
@@ -224,44 +222,31 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         action = "like" if is_judged(train) else "choose"
         vectors = similarity(config, early, self._catalog)
         questions = Questions(config, base.tokens, names, action, vectors)
-        ctr = self._fitted_ctr(train, valid, until)
-        rows = self._rows(train, ctr)
+        ctr = self._given_ctr
+        if ctr is None:
+            ctr = fitted_ctr(config, self.checkpointing, self._catalog, self._judged, train, valid)
+        else:
+            require_fitted_on(ctr, train, until)
+        rows = late_rows(
+            train, ctr.trained_until, config.subset, config.subset_seed, config.negatives,
+            config.ctr.liked_above,
+        )  # fmt: skip
         inputs = gate_inputs_of(config, ctr, rows)
         ranker = make_ranker(config, base, questions, ctr, inputs)
         if config.shard_base:
             part_base(ranker.lora)
         validate = validation_of(ranker, self._judged, valid)
         self._also_seen((*ctr.seen, *base.seen))
+        try:
+            self.log, cut = train_ranker(ranker, rows, validate, self.checkpointing)
+        except Halted as halted:
+            self._take(ranker, rows, saving.bundle_of(ranker, base, train.origin), halted.cut)
+            raise
+        self._take(ranker, rows, saving.bundle_of(ranker, base, train.origin), cut)
+
+    def _take(self, ranker: Ranker, rows: JudgedRows, bundle: Bundle, cut: dict[str, int]) -> None:
+        """Serve by a trained ranker, and say how it was made."""
         self._ranker = ranker
-        self.log, cut = train_ranker(ranker, rows, validate, self.checkpointing)
-        self._describe(rows, saving.bundle_of(ranker, base, train.origin), cut)
-
-    def _fitted_ctr(
-        self, train: Histories, valid: Cases | None, until: int | None
-    ) -> CTRModel[Any]:
-        if self._given_ctr is not None:
-            require_fitted_on(self._given_ctr, train, until)
-            return self._given_ctr
-        ctr = new_ctr(self.config, self.checkpointing)
-        if self._catalog is not None:
-            ctr.use_catalog(self._catalog)
-        if self._judged is not None:
-            ctr.use_judged(self._judged)
-        return ctr.fit(train, valid)
-
-    def _rows(self, train: Histories, ctr: CTRModel[Any]) -> JudgedRows:
-        config = self.config
-        return late_rows(
-            train,
-            ctr.trained_until,
-            config.subset,
-            config.subset_seed,
-            config.negatives,
-            config.ctr.liked_above,
-        )
-
-    def _describe(self, rows: JudgedRows, bundle: Bundle, cut: dict[str, int]) -> None:
-        ranker = self.ranker
         self._diagnosed = dict(diagnose(ranker, rows))
         self.details |= {
             "bundle": bundle.to_dict(),
@@ -306,6 +291,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         histories = self._checked(histories)
         if items.shape != (len(histories),):
             raise DataError(f"{items.size} items were given for {len(histories)} histories.")
+        require_codes(items, len(self.vocabulary))
         return histories
 
     def _score_catalog(self, histories: Histories) -> FloatArray:
@@ -345,6 +331,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         return saving.personal_state_of(self.ranker)
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        assert self._vocabulary is not None
         self._ranker = saving.restored(
-            self.config, self.details, self.vocabulary, self.titles, self.seen, state
+            self.config, self.details, self._vocabulary, self.titles, self.seen, state
         )

@@ -1,6 +1,8 @@
 """A trained RecLoRA without ids: codes and histories in, gate weights and log-odds out."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +125,15 @@ class Ranker:
             self.served += len(lengths)
             self.fallbacks += int((lengths == 0).sum())
         return self.weights_uncounted(inputs, lengths)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Judge and rank without counting it: a validation serves nobody."""
+        before = self.fallbacks, self.served
+        try:
+            yield
+        finally:
+            self.fallbacks, self.served = before
 
     def weights_uncounted(self, inputs: Float32 | None, lengths: npt.NDArray[np.int64]) -> Tensor:
         """As :meth:`weights`, for those who look at gates and serve nobody."""

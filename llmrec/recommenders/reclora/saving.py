@@ -81,9 +81,14 @@ def restored(
         state: What :func:`state_of` and :func:`personal_state_of` gave; the latter may be missing.
 
     Raises:
-        ArtifactError: The base model, its tokenizer or the CTR model is another one; or what is
-            needed of users was left out.
+        ArtifactError: The base model, its tokenizer or the CTR model is another one; what is
+            needed of users was left out; or the training did not come to an end.
     """
+    if missing := {"bundle", "action", "trained_until"} - details.keys():
+        raise ArtifactError(
+            f"this reclora model lacks {', '.join(sorted(missing))} in its details: its training "
+            "stopped half-way; train it again."
+        )
     bundle = Bundle.from_dict(details["bundle"], "the model's details")
     base = open_base(config.base, config.base_dtype)
     require_same(bundle, base, config.base)

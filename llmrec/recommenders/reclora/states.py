@@ -171,7 +171,8 @@ def _whitening(scaled: Float32) -> Float32:
     A mean of event vectors varies most with how much somebody likes in general; what somebody
     likes lies in directions that vary little, which gates would otherwise learn late.
     """
-    variances, directions = np.linalg.eigh(np.cov(scaled.astype(np.float64), rowvar=False, ddof=0))
+    spread = np.atleast_2d(np.cov(scaled.astype(np.float64), rowvar=False, ddof=0))  # also of one
+    variances, directions = np.linalg.eigh(spread)
     least = max(_LEAST_VARIANCE * float(variances.max()), np.finfo(np.float64).tiny)
     return np.asarray(directions / np.sqrt(np.maximum(variances, least)), dtype=np.float32)
 

@@ -13,6 +13,7 @@ from llmrec.adapters.diagnostics import collapse_warnings
 from llmrec.adapters.gated_lora import GatedLora, expert_similarity
 from llmrec.adapters.gates import gate_diagnostics
 from llmrec.adapters.proximal import Proximal
+from llmrec.errors import TrainingError
 from llmrec.recommenders.ctr import CTRModel
 from llmrec.recommenders.reclora.answers import answer_ids, answer_texts
 from llmrec.recommenders.reclora.base_model import BaseModel
@@ -45,6 +46,32 @@ class Checkpointing:
     def of(self, part: str) -> Path | None:
         """The directory of one of the two stages."""
         return None if self.folder is None else self.folder / part
+
+
+class Halted(TrainingError):
+    """Training stopped half-way, and the best weights so far are in place.
+
+    Args:
+        sentence: What happened.
+        cut: As :func:`train_ranker` returns it.
+    """
+
+    def __init__(self, sentence: str, cut: dict[str, int]) -> None:
+        super().__init__(sentence)
+        self.cut = cut
+
+
+class _Watched:
+    """A validation, and whether the training loop has weights to put back because of it."""
+
+    def __init__(self, validate: Validate, metric: str) -> None:
+        self._validate, self._metric, self.kept = validate, metric, False
+
+    def __call__(self) -> Mapping[str, float]:
+        found = self._validate()
+        value = found.get(self._metric)
+        self.kept = value is not None and (self.kept or value > -math.inf)
+        return found
 
 
 def make_ranker(
@@ -98,7 +125,9 @@ def train_ranker(
         The log, and how many prompts were cut; see :attr:`Pairs.cut`.
 
     Raises:
-        TrainingError: The loss is not finite, or checkpoints are of another training.
+        Halted: The loss is not finite; the best weights so far are in place.
+        TrainingError: The same before any weights were validated, so that none can be used; or
+            checkpoints are of another training.
     """
     config, training = ranker.config, ranker.config.training
     pairs, source = _learnt(ranker, rows)
@@ -106,7 +135,14 @@ def train_ranker(
     settings = config.model_dump(mode="json", exclude={"training", *_ABOUT_MEMORY})
     folder = checkpointing.of("experts")
     trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
-    log = trainer.fit(loss, source, validate)
+    watched = None if validate is None else _Watched(validate, training.metric)
+    try:
+        log = trainer.fit(loss, source, watched)
+    except TrainingError as error:
+        if watched is None or not watched.kept:
+            raise
+        _finish(ranker, pairs)
+        raise Halted(str(error), pairs.cut) from error
     _finish(ranker, pairs)
     return log, pairs.cut
 

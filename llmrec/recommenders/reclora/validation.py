@@ -1,11 +1,15 @@
 """What a training of experts and gates is judged by while it runs."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases, LabelledCases
 from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import pairs
 from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.training.trainer import Validate
 
@@ -28,7 +32,7 @@ def validation_of(
     config = ranker.config
     metric = config.training.metric
     if judged is not None:
-        return _on_pairs(ranker, judged)
+        return _uncounted(ranker, _on_pairs(ranker, judged))
     if valid is None:
         return None
     if metric in _OF_PAIRS:
@@ -38,9 +42,19 @@ def validation_of(
         )
     cases = valid.take(_drawn(len(valid), config.validate_pairs))
     everything = np.arange(1, len(valid.histories.vocabulary) + 1, dtype=np.int32)
-    return lambda: ranking_metrics(
-        lambda some: ranker.list_odds(some, np.tile(everything, (len(some), 1))), cases, [metric]
-    )
+
+    def odds(some: Histories) -> FloatArray:
+        return ranker.list_odds(some, np.tile(everything, (len(some), 1)))
+
+    return _uncounted(ranker, lambda: ranking_metrics(odds, cases, [metric]))
+
+
+def _uncounted(ranker: Ranker, validate: Validate) -> Validate:
+    def judged() -> Mapping[str, float]:
+        with ranker.uncounted():
+            return validate()
+
+    return judged
 
 
 def _on_pairs(ranker: Ranker, cases: LabelledCases) -> Validate:

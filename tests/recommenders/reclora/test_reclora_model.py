@@ -14,7 +14,14 @@ from transformers import AutoModelForCausalLM
 
 from llmrec.adapters.experts import Experts
 from llmrec.data import Catalog, Histories
-from llmrec.errors import ArtifactError, ConfigError, DataError, ProtocolError
+from llmrec.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    ProtocolError,
+    TrainingError,
+    UnknownIdError,
+)
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.recommenders.popularity import Popularity
 from llmrec.recommenders.reclora import RecLoRA, RecLoRAConfig
@@ -34,11 +41,6 @@ def saved(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "model"
     model.save_pretrained(folder)
     return folder
-
-
-def judged(model):
-    cases = SPLIT.labelled_cases("test")
-    return auc(cases.labels, model.score_pairs(cases.histories, cases.items))
 
 
 @pytest.mark.slow
@@ -155,6 +157,8 @@ def test_nobodys_history_gets_the_mean_gate_and_is_counted(model):
     empty = Histories.from_lists({"new": [], "old": [1, 2]}, model.vocabulary)
     before = model.fallbacks
     weights = model.gates(empty)
+    assert model.fallbacks == before  # looking at gates serves nobody
+    model.score_pairs(empty, np.array([1, 2], dtype=np.int32))
     assert model.fallbacks == before + 1
     rate = model.fallbacks / model.ranker.served
     assert model.reports()["gates"]["fallback_rate"] == rate > 0
@@ -370,6 +374,91 @@ def test_a_catalog_of_other_items_is_refused(base_folder, ids, names):
     with pytest.raises(DataError, match=wrong[ids]):
         model.fit(SPLIT.train_histories())
     assert not model.is_fitted
+
+
+def lose(monkeypatch, after):
+    """Make the loss NaN after some of the 8 steps of an epoch."""
+    from llmrec.recommenders.reclora.network import AnswerLoss
+
+    original, steps = AnswerLoss.forward, []
+
+    def forward(self, batch):
+        steps.append(1)
+        return original(self, batch) * (np.nan if len(steps) > after else 1.0)
+
+    monkeypatch.setattr(AnswerLoss, "forward", forward)
+
+
+def halting(base_folder, monkeypatch, after):
+    """A model that lost its training, and the sentence of the error."""
+    lose(monkeypatch, after)
+    model = make_model(base_folder, training={"epochs": 3}).use_catalog(SPLIT.dataset.catalog)
+    model.use_judged(SPLIT.labelled_cases("valid"))
+    with pytest.raises(TrainingError, match="the loss is nan") as caught:
+        model.fit(SPLIT.train_histories())
+    return model, str(caught.value)
+
+
+def test_a_training_that_stops_before_it_was_validated_leaves_no_model(
+    base_folder, tmp_path, monkeypatch
+):
+    model, sentence = halting(base_folder, monkeypatch, after=2)
+    assert "no validated weights exist yet" in sentence
+    assert not model.is_fitted
+    histories, items = SPLIT.train_histories().take([0]), np.array([1], dtype=np.int32)
+    for asked in (
+        lambda: model.score_pairs(histories, items),
+        lambda: model.bundle,
+        lambda: model.save_pretrained(tmp_path / "model"),
+    ):
+        with pytest.raises(ArtifactError, match="not fitted"):
+            asked()
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_training_that_stops_later_leaves_the_best_model(base_folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        model, sentence = halting(base_folder, patch, after=10)
+    assert "the weights of epoch 1 are kept" in sentence
+    late = [(user, step) for user in range(24) for step in range(5, 10)]  # what experts learn
+    learnt = SPLIT.train_histories().prefixes(*np.array(late).T)
+    np.testing.assert_allclose(model.ranker.prior, model.gates(learnt).mean(axis=0), atol=1e-6)
+    histories, items = pairs_of(model)
+    found = model.score_pairs(histories, items)
+    assert np.isfinite(found).all()
+    model.save_pretrained(tmp_path / "model")
+    again = RecLoRA.from_pretrained(tmp_path / "model")
+    np.testing.assert_array_equal(again.score_pairs(histories, items), found)
+
+
+def test_a_fitted_model_that_a_refit_leaves_without_weights_is_none(base_folder, monkeypatch):
+    model = fitted_on(SPLIT, make_model(base_folder))
+    with pytest.raises(DataError, match="catalog does not hold"):
+        model.use_catalog(liking_world(items=6).dataset.catalog).fit(SPLIT.train_histories())
+    assert model.is_fitted  # refused before anything was learnt
+    assert np.isfinite(model.score_catalog(SPLIT.train_histories().take([0]))).all()
+    lose(monkeypatch, after=2)
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        fitted_on(SPLIT, model)
+    assert not model.is_fitted
+
+
+def test_a_saved_model_whose_training_did_not_end_is_refused(saved, tmp_path):
+    copy_with(saved, tmp_path / "copy")
+    about = json.loads((tmp_path / "copy" / "model.json").read_text())
+    del about["details"]["bundle"]
+    (tmp_path / "copy" / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ArtifactError, match="lacks bundle in its details"):
+        RecLoRA.from_pretrained(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("code", [0, -1, 9])
+def test_codes_that_name_no_item_are_refused(model, code):
+    histories, items = pairs_of(model)
+    histories, wrong = histories.take([0, 1]), np.array([items[0], code], dtype=np.int32)
+    for asked in (model.score_pairs, model.prompts, model.ctr.score_pairs):
+        with pytest.raises(UnknownIdError, match=f"item code {code} names no item; codes are 1 to"):
+            asked(histories, wrong)
 
 
 def test_missing_things_are_asked_for(base_folder):

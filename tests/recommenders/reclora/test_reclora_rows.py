@@ -146,6 +146,13 @@ def test_whitened_inputs_are_uncorrelated():
     np.testing.assert_array_equal(np.sort(kept, axis=0), np.sort(expected, axis=0))
 
 
+def test_a_state_of_one_number_is_whitened():
+    states = np.random.default_rng(0).normal(3, 2, (50, 1)).astype(np.float32)
+    found = GateInputs.fit("user", states, whitened=True).scaled(states)
+    assert found.shape == (50, 1)
+    assert found.var() == pytest.approx(1, abs=1e-4)
+
+
 def test_whitening_keeps_a_direction_that_hardly_varies_small():
     rng = np.random.default_rng(1)
     once = rng.normal(size=400)

@@ -1,15 +1,17 @@
 """From a fitted RecLoRA to a store: whose gates are drawn to a mean, and how often."""
 
+import dataclasses
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from reclora_worlds import fitted_on, liking_world, make_model
 
 from llmrec.adapters.refresh import refresh
 from llmrec.adapters.store import AdapterStore
 from llmrec.cli import main
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.recommenders.popularity import Popularity
 
 SPLIT = liking_world()
@@ -55,6 +57,15 @@ def test_a_store_is_made_and_refreshed_on_the_command_line(model, tmp_path, caps
     events.write_text(f"user_id,item_id,timestamp,label\n{known.user_ids[3]},1,900,1\n")
     found = cli("refresh", folder, "--run", run, "--events", events)
     assert (found["new"], found["updated"], found["unchanged"]) == (0, 1, 0)
+    bare = tmp_path / "bare"
+    model.save_pretrained(bare, include_users=False)
+    events.write_text(f"user_id,item_id,timestamp,label\n{known.user_ids[3]},2,901,0\n")
+    words = ("refresh", folder, "--run", bare, "--events", events)
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in ("adapters", *words)])
+    assert (caught.value.code, "saved without users" in capsys.readouterr().err) == (2, True)
+    assert AdapterStore(folder).gate(known.user_ids[3]).version == 2
+    assert cli(*words, "--whole-histories")["updated"] == 1
 
 
 def test_a_store_of_a_model_without_experts(tmp_path, capsys):
@@ -71,6 +82,31 @@ def test_a_model_whose_gates_read_no_user_leaves_no_folder(model, tmp_path, monk
     with pytest.raises(ArtifactError, match="gates of this model do not read users alone"):
         model.make_store(tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_an_id_that_no_store_takes_leaves_no_folder(model, tmp_path, monkeypatch):
+    known = model.known_histories
+    users = [*known.user_ids[:-1], "x" * 300]  # the last of them
+    monkeypatch.setattr(model, "_known", dataclasses.replace(known, user_ids=pl.Series(users)))
+    with pytest.raises(DataError, match="has 300 characters"):
+        model.make_store(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_who_is_served_is_counted_and_who_is_judged_or_looked_at_is_not(base_folder, tmp_path):
+    model = make_model(base_folder).use_judged(SPLIT.labelled_cases("valid"))
+    fitted_on(SPLIT, model)
+    model.make_store(tmp_path / "store")
+    model.gates(model.known_histories)
+    assert model.ranker.served == 0
+    assert model.reports()["gates"]["fallback_rate"] is None
+    ranking = {"epochs": 1, "metric": "ndcg@10"}
+    ctr = {"name": "din", "dim": 4, "hidden": (8,), "attention_hidden": 4, "training": ranking}
+    other = make_model(base_folder, training=ranking, ctr=ctr)
+    other.use_catalog(SPLIT.dataset.catalog).fit(SPLIT.train_histories(), SPLIT.cases("valid"))
+    assert other.ranker.served == 0
+    model.score_catalog(model.known_histories.take([0, 1]))
+    assert model.ranker.served == 2
 
 
 def test_gates_are_not_drawn_to_a_mean_twice(model, tmp_path, monkeypatch):

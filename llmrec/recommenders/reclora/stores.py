@@ -1,0 +1,34 @@
+"""An adapter store with the gates of everybody whom a model knows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrec.adapters.store import AdapterStore
+from llmrec.adapters.user_keys import user_key
+from llmrec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llmrec.recommenders.reclora.model import RecLoRA
+
+
+def filled_store(model: "RecLoRA", folder: str | Path, options: Mapping[str, Any]) -> AdapterStore:
+    """See :meth:`llmrec.recommenders.reclora.model.RecLoRA.make_store`.
+
+    What can be refused is refused before there is a folder.
+    """
+    shrink, known = model.config.shrink, model.known_histories
+    if shrink and options.get("prior_events"):
+        raise ConfigError(
+            f"shrink={shrink:g} and prior_events={options['prior_events']} both draw gates of "
+            "people with few events to a mean; leave one of them at 0."
+        )
+    if known is not None:
+        for user in known.user_ids.to_list():
+            user_key(user)
+        model.gate_inputs(known.block(0, 1))
+    store = AdapterStore.create(folder, model.experts(), model.bundle, **options)
+    if known is not None:
+        for _, block in model._blocks(known):
+            store.put(block.user_ids.to_list(), model.gates(block), events=block.lengths)
+    return store
