@@ -6,7 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoConfig,
+    MistralConfig,
+)
 
 from llmrec.data import leave_one_out
 from llmrec.data.histories import Histories
@@ -304,6 +311,49 @@ def test_histories_longer_than_the_model_reads_are_refused(folder, data):
     )
     with pytest.raises(ConfigError, match="reads at most 256; lower history"):
         model.use_catalog(data.catalog).fit(leave_one_out(data).train_histories())
+
+
+SHAPE = {"vocab_size": VOCAB_SIZE, "hidden_size": 16}
+LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SLIDING = {**SHAPE, **LAYERS, "num_key_value_heads": 1, "head_dim": 8}
+LOCAL = {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]}
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (MistralConfig(**SLIDING, sliding_window=40), r"look back only 40; lower history\.$"),
+        (Gemma2Config(**SLIDING, sliding_window=40), r"look back only 40; lower history\.$"),
+        (MistralConfig(**SLIDING, sliding_window=64), None),
+        (Gemma2Config(**SLIDING, sliding_window=64), None),
+        (GPT2Config(vocab_size=VOCAB_SIZE, n_embd=16, n_layer=2, n_head=2), None),
+        (GPTNeoConfig(**SHAPE, **LOCAL, window_size=8), "another log-probability in the search"),
+        (BloomConfig(**SHAPE, n_layer=2, n_head=2), "BloomForCausalLM, which cannot be searched"),
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)
+def test_kinds_that_cannot_be_searched_are_refused_before_training(
+    folder, data, tmp_path, monkeypatch, config, sentence
+):
+    torch.manual_seed(0)
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    kind = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():  # far from uniform, so that what is seen makes a difference
+        for weight in kind.parameters():
+            weight.mul_(4 if weight.ndim > 1 else 1)
+    kind.save_pretrained(tmp_path / "model")
+    model = OneRecLM(
+        language_model=str(tmp_path / "model"), tokenizer={"codes": 8}, text_encoder="tfidf:16",
+        history=8, session=3, titles=False,
+    )  # fmt: skip
+    monkeypatch.setattr(model, "_train", lambda *_, **made_of: None)
+    train = leave_one_out(data).train_histories()
+    if sentence is None:
+        assert model.use_catalog(data.catalog).fit(train).is_fitted
+    else:
+        with pytest.raises(ConfigError, match=sentence):
+            model.use_catalog(data.catalog).fit(train)
 
 
 def test_a_model_on_a_server_cannot_be_trained(data):

@@ -25,6 +25,7 @@ from llmrec.inference.opening import parse_name, seen_by
 from llmrec.recommenders.onerec.generative import default_device
 from llmrec.recommenders.onerec.generator.sessions import SessionRule, told_sessions
 from llmrec.recommenders.onerec.growing import require_codes_only
+from llmrec.recommenders.onerec.language.agreement import require_search
 from llmrec.recommenders.onerec.language.config import OneRecLMConfig
 from llmrec.recommenders.onerec.language.network import LanguageNetwork
 from llmrec.recommenders.onerec.language.texts import Prompts, TextRows
@@ -99,6 +100,8 @@ class OneRecLM(ListRecommender[OneRecLMConfig]):
         first = add_codes(model, tokens.tokenizer, ids.sizes)
         self._parts = parts = _Parts(model, tokens, ids.codes, ids.sizes, ids.popularity, first)
         parts.require_room(config.history)
+        writer, items = parts.writer(config.history), min(self.longest_session, 2)
+        require_search(writer, parts.trie, train, items, config.language_model)
         self.details["sessions"] = told_sessions(SessionRule())
         rows = self._rows(train, parts.prompts)
         validate = None
@@ -189,15 +192,28 @@ class _Parts:
         """Refuse histories that the model cannot read.
 
         Raises:
-            ConfigError: The longest prompt is longer than the texts it knows.
+            ConfigError: The longest prompt is longer than the texts it knows, or than a window that
+                its layers see: a search has none.
         """
         context = width_and_context(self.network.model)[1]
+        window = _window(self.network.model)
         longest = len(self.prompts.prefix) + (history + 1) * self.prompts.levels
-        if context is not None and longest > context:
-            raise ConfigError(
-                f"{history} items of {self.prompts.levels} codes and the prompt around them make "
-                f"{longest} tokens, but the language model reads at most {context}; lower history."
-            )
+        for most, does in ((context, "reads at most"), (window, "has layers that look back only")):
+            if most is not None and longest > most:
+                raise ConfigError(
+                    f"{history} items of {self.prompts.levels} codes and the prompt around them "
+                    f"make {longest} tokens, but the language model {does} {most}; lower history."
+                )
+
+
+def _window(model: Any) -> int | None:
+    """Tokens that a model's layers see of a text where they slide over it; None for all."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return None
+    window: int | None = getattr(config, "sliding_window", None)
+    return window
 
 
 def _local(name: str) -> str:

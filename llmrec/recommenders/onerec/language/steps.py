@@ -3,7 +3,7 @@
 A user's beams are further tokens of one and the same text: each sees the prompt, the tokens its own
 path has written, and itself, which a mask says. Keys and values are kept once; where beams are
 reordered, masks are, and no cache is. Any model of transformers that takes a mask per query and
-positions will do.
+positions will do; :mod:`~llmrec.recommenders.onerec.language.agreement` finds out.
 """
 
 from collections.abc import Sequence
