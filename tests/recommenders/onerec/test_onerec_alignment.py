@@ -11,9 +11,11 @@ import torch
 from llmrec.data import leave_one_out
 from llmrec.data.simulator import simulate
 from llmrec.errors import ArtifactError, ConfigError
+from llmrec.recommenders.artifacts import load
 from llmrec.recommenders.onerec import OneRec
-from llmrec.recommenders.onerec.alignment import judging
+from llmrec.recommenders.onerec.alignment import judging, on_ray
 from llmrec.recommenders.onerec.alignment import loop as module
+from llmrec.recommenders.onerec.alignment import rollouts as rollouts_module
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig, RewardSettings, TowerRule
 from llmrec.recommenders.onerec.alignment.judging import Judged, train_reward_model
 from llmrec.recommenders.onerec.alignment.loop import Alignment
@@ -232,6 +234,29 @@ def test_shards_of_lists_are_taken_over(trained, judged, tmp_path, monkeypatch):
     _, found = aligned(trained, judged, tmp_path / "two", resume=True, iterations=1)
     assert counted[-1] == 0  # nothing was left to write
     assert found[1].policy == expected[1].policy
+
+
+def test_every_iterations_lists_are_written_by_the_model_as_it_is_then(
+    trained, judged, tmp_path, monkeypatch
+):
+    _, expected = aligned(trained, judged, tmp_path / "alone")
+    sent = []
+
+    def by_a_worker(rollouts, model, **counts):
+        sent.append(counts)
+        opened = load(model)  # refused where its weights are not those of the rollouts
+        return rollouts_module.roll_out(rollouts, opened.writer, opened.trie)
+
+    monkeypatch.setattr(on_ray, "roll_out_on_ray", by_a_worker)
+    monkeypatch.setattr(module, "roll_out", _counting(module.roll_out, here := []))
+    model = OneRec.from_pretrained(trained)
+    loop = Alignment(model, TRAIN, VALID, judged.model, settings(), tmp_path / "sent")
+    found = loop.run(lambda: loop.roll_out_on_ray(workers=3))
+    assert len(found) == 3
+    assert [one.policy for one in found] == [one.policy for one in expected]
+    assert sent == [{"workers": 3, "cpus": 1, "gpus": 0}] * 2
+    assert here == [0, 0]  # nothing was left to write
+    assert loop.roll_out_on_ray() == 0  # nothing is under way any more
 
 
 def _counting(function, counted):

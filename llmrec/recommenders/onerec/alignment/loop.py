@@ -13,8 +13,8 @@ single pair trains nothing: its policy is the one before, and the next draws oth
 """
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from llmrec.recommenders.onerec.alignment.continuing import (
     require_alike,
     told,
 )
+from llmrec.recommenders.onerec.alignment.iteration import CHOOSES, Iteration, Watched, best_of
 from llmrec.recommenders.onerec.alignment.objective import AlignedPolicy, AlignmentRows
 from llmrec.recommenders.onerec.alignment.pairs import Pairs, judge_lists, make_pairs, pick_pairs
 from llmrec.recommenders.onerec.alignment.prompts import draw_prompts
@@ -51,31 +52,8 @@ from llmrec.training.trainer import Trainer
 
 _DONE, _POLICY, _PAIRS = "iteration.json", "policy.safetensors", "pairs.parquet"
 _SLOWER = 3.0  # by how much a second attempt learns more slowly
-_CHOOSES = "aligned"  # the metric of the loop: the reward, guarded by the validation metric
 
-Watched = Mapping[str, float]
 Also = Callable[[ListRecommender[Any]], Watched]
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What one iteration came to.
-
-    Attributes:
-        number: From 1; 0 is the policy before alignment.
-        policy: Version of the weights it left behind.
-        figures: On validation users, after it.
-        pairs: Prompts, pairs and what was dropped.
-        log: Rows of its training.
-        kept: Whether its policy was kept; without pairs it is the one before.
-    """
-
-    number: int
-    policy: str
-    figures: Watched
-    pairs: Mapping[str, int] = field(default_factory=dict)
-    log: list[dict[str, Any]] = field(default_factory=list)
-    kept: bool = True
 
 
 class Alignment:
@@ -122,6 +100,7 @@ class Alignment:
         self._reward = reward.to(self._policy.codes.device).eval()
         self._judge = weights_version(reward)
         self._state = processes()
+        self._write: Callable[[], object] | None = None
         if not resume:
             begin_anew(self.folder, self._state)
         self._take_over()
@@ -144,8 +123,14 @@ class Alignment:
         if self._state.is_main_process:
             keep_about(self.folder, about)
 
-    def run(self) -> list[Iteration]:
-        """All iterations; the first entry is the policy before alignment."""
+    def run(self, write: Callable[[], object] | None = None) -> list[Iteration]:
+        """All iterations; the first entry is the policy before alignment.
+
+        Args:
+            write: Called by the main process in every iteration before its lists are looked for, as
+                ``lambda: loop.roll_out_on_ray(workers=8)``; what it leaves out is written here.
+        """
+        self._write = write
         done = [self._before()]
         self._floor = done[0].figures[self._metric] * (1 - self.config.most_loss)
         for number in range(1, self.config.iterations + 1):
@@ -161,15 +146,32 @@ class Alignment:
 
         None is under way after the last one, or after one whose policy was not kept.
         """
+        rollouts = self._under_way()
+        return 0 if rollouts is None else roll_out(rollouts, self._policy, self.model.trie, shard)
+
+    def roll_out_on_ray(self, workers: int = 2, cpus: int = 1, gpus: float = 0) -> int:
+        """As :meth:`roll_out`, by workers of Ray, which are sent the model as it is now.
+
+        The arguments and errors are those of :func:`~.on_ray.roll_out_on_ray`.
+        """
+        from llmrec.recommenders.onerec.alignment import on_ray
+
+        rollouts = self._under_way()
+        if rollouts is None:
+            return 0
+        return on_ray.roll_out_model_on_ray(
+            rollouts, self.model, workers=workers, cpus=cpus, gpus=gpus
+        )
+
+    def _under_way(self) -> Rollouts | None:
+        """Where the lists of the first iteration without an end go, with the policy to write."""
         number = 1
         while (self._place(number) / _DONE).is_file():
             if not read_json(self._place(number) / _DONE)["kept"]:
-                return 0
+                return None
             self._load(number)
             number += 1
-        if number > self.config.iterations:
-            return 0
-        return roll_out(self._rollouts(number), self._policy, self.model.trie, shard)
+        return None if number > self.config.iterations else self._rollouts(number)
 
     @property
     def _metric(self) -> str:
@@ -203,7 +205,7 @@ class Alignment:
         pairs = self._pairs(number)
         reference = self._policy.copied()
         log = self._learn(number, pairs, reference) if pairs.frame.height else []
-        figures = self._with_others(_best_of(log) or self._watched(reference))
+        figures = self._with_others(best_of(log) or self._watched(reference))
         better = self._holds(figures) and self._guarded(figures) > self._guarded(before.figures)
         kept = better or not pairs.frame.height  # without pairs it is the policy before
         if not kept:
@@ -239,6 +241,9 @@ class Alignment:
         place, state = self._place(number), self._state
         rollouts = self._rollouts(number)
         if not (place / _PAIRS).is_file():
+            if self._write is not None and state.is_main_process:
+                self._write()
+            state.wait_for_everyone()
             share = (state.process_index + 1, state.num_processes)
             roll_out(rollouts, self._policy, self.model.trie, share)
             state.wait_for_everyone()
@@ -281,7 +286,7 @@ class Alignment:
         config, policy = self.config, self._policy
         # every iteration has a seed of its own, or all would draw one order of rows
         update = {
-            "metric": _CHOOSES,
+            "metric": CHOOSES,
             "seed": config.training.seed + number,
             "learning_rate": config.training.learning_rate / _SLOWER**attempt,
         }
@@ -292,7 +297,7 @@ class Alignment:
 
         def validate() -> Watched:
             figures = self._watched(reference)
-            return {**figures, _CHOOSES: self._guarded(figures)}
+            return {**figures, CHOOSES: self._guarded(figures)}
 
         lasting = config.model_dump(mode="json", exclude={"training", *CHANGES_NOTHING})
         about = {**lasting, "policy": pairs.policy}
@@ -324,12 +329,3 @@ class Alignment:
             self.model.config.validation_filters_seen,
         )
         return {**metric, **self._watch.figures(policy, reference)}
-
-
-def _best_of(log: list[dict[str, Any]]) -> dict[str, float] | None:
-    """The validation whose weights the training kept: the first of the best."""
-    found = [row["valid"] for row in log if "valid" in row]
-    if not found:
-        return None
-    best = max(found, key=lambda valid: float(valid[_CHOOSES]))
-    return {name: value for name, value in best.items() if name != _CHOOSES}
