@@ -14,6 +14,7 @@ from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError, UnknownIdError, nearest_name, shorten
 from llmrec.runs.directory import RunDirectory
+from llmrec.storage import atomic_file, require_file
 
 if TYPE_CHECKING:
     from llmrec.recommenders.base import BaseRecommender
@@ -50,18 +51,53 @@ def recommend_from(
             ``session``; ``k`` is larger than the catalog; or the model writes no such lists.
         UnknownIdError: A user or an item is not known; the nearest known id is named.
     """
-    if k is not None and session is not None:
-        raise ConfigError("give either --k, items one by one, or --session, a list; not both.")
+    _require_one(k, session)
     model = run.model()
     inputs = _inputs(model, users, histories)
-    chosen = None
-    if candidates is not None:
-        chosen = typed_ids(_candidate_texts(candidates), model.vocabulary)
-    if session is None:
-        lists = model.recommend(inputs, 10 if k is None else k, chosen, exclude_seen)
-    else:
-        lists = _session_writer(model)(inputs, session, exclude_seen, candidates=chosen)
-    return with_titles(model, lists)
+    return with_titles(model, _lists(model, inputs, k, exclude_seen, session, candidates))
+
+
+def recommend_to_everyone(
+    run: RunDirectory,
+    output: str | Path,
+    k: int | None = None,
+    exclude_seen: bool = True,
+    *,
+    session: int | None = None,
+    candidates: str | None = None,
+    shard: tuple[int, int] = (1, 1),
+) -> int:
+    """Recommend to all known users and write the lists to a parquet file, whole or not at all.
+
+    Args:
+        run: The run that serves.
+        output: The file; columns ``user_id, item_id, score, rank``. One that is there is replaced.
+        k: As for :func:`recommend_from`, like what follows.
+        exclude_seen: Leave out the items of the history.
+        session: The length of a list that is written as one.
+        candidates: What is chosen from.
+        shard: ``(i, n)``: the i-th of n stretches of users, for so many machines.
+
+    Returns:
+        How many users it served.
+
+    Raises:
+        ConfigError: ``k`` and ``session`` are both given, ``k`` is larger than the catalog, or the
+            model writes no such lists.
+        UnknownIdError: The run keeps no known users, or a candidate is unknown.
+        StorageError: The file cannot be written; found out before anything is computed.
+    """
+    _require_one(k, session)
+    require_file(output)
+    model = run.model()
+    known = _known(model, "recommending to everyone needs a run that was saved with its users")
+    number, count = shard
+    edges = [len(known) * at // count for at in (number - 1, number)]
+    block = known.block(*edges)
+    lists = _lists(model, block, k, exclude_seen, session, candidates)
+    with atomic_file(output) as temporary:
+        lists.write_parquet(temporary)
+    return len(block)
 
 
 def rank_from(
@@ -83,6 +119,27 @@ def rank_from(
     inputs = _inputs(model, users, histories)
     items = typed_ids(_candidate_texts(candidates), model.vocabulary).unique(maintain_order=True)
     return with_titles(model, model.rank(inputs, items))
+
+
+def _require_one(k: int | None, session: int | None) -> None:
+    if k is not None and session is not None:
+        raise ConfigError("give either --k, items one by one, or --session, a list; not both.")
+
+
+def _lists(
+    model: "Model",
+    inputs: Histories,
+    k: int | None,
+    exclude_seen: bool,
+    session: int | None,
+    candidates: str | None,
+) -> pl.DataFrame:
+    chosen = None
+    if candidates is not None:
+        chosen = typed_ids(_candidate_texts(candidates), model.vocabulary)
+    if session is None:
+        return model.recommend(inputs, 10 if k is None else k, chosen, exclude_seen)
+    return _session_writer(model)(inputs, session, exclude_seen, candidates=chosen)
 
 
 def _session_writer(model: "Model") -> Callable[..., pl.DataFrame]:
@@ -149,16 +206,18 @@ def _inputs(model: "Model", users: Sequence[str], histories: Sequence[str]) -> H
     if bool(users) == bool(histories):
         raise ConfigError("give either --user ID or --history 'id,id,...', one of the two.")
     if users:
-        known = model.known_histories
-        if known is None:
-            raise UnknownIdError(
-                "this run has no histories of known users; give --history 'id,id,...'."
-            )
+        known = _known(model, "give --history 'id,id,...'")
         vocabulary = Vocabulary(known.user_ids, "user")
         return known.take(vocabulary.encode(typed_ids(users, vocabulary)) - 1)
     rows = [typed_ids(_split(text), model.vocabulary) for text in histories]
     names = [f"history {number}" for number in range(1, len(rows) + 1)]
     return Histories.from_lists(dict(zip(names, rows, strict=True)), model.vocabulary)
+
+
+def _known(model: "Model", way_out: str) -> Histories:
+    if model.known_histories is None:
+        raise UnknownIdError(f"this run has no histories of known users; {way_out}.")
+    return model.known_histories
 
 
 def _candidate_texts(candidates: str) -> list[str]:

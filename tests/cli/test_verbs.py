@@ -2,6 +2,7 @@
 
 import json
 
+import polars as pl
 import pytest
 
 from llmrec.runs.directory import RunDirectory
@@ -48,6 +49,20 @@ def test_recommend_chooses_from_candidates(llmrec_cli, small_run):
     assert {row["item_id"] for row in rows} == {10001, 10002}
 
 
+def test_recommend_to_everyone(llmrec_cli, small_run, tmp_path):
+    words = ("recommend", small_run, "--k", 2, "--everyone")
+    shown = llmrec_cli(*words, tmp_path / "all.parquet")
+    served = pl.read_parquet(tmp_path / "all.parquet")
+    assert f"lists for {served['user_id'].n_unique():,} users" in shown.out
+    halves = []
+    for part in ("1/2", "2/2"):
+        file = tmp_path / f"{part[0]}.parquet"
+        told = json.loads(llmrec_cli(*words, file, "--shard", part, "--json").out)
+        halves.append(pl.read_parquet(file))
+        assert told == {"users": halves[-1]["user_id"].n_unique(), "file": str(file)}
+    assert pl.concat(halves).equals(served)
+
+
 def test_rank(llmrec_cli, small_run):
     words = ("--history", "10003", "--candidates", "10001,10002")
     rows = json.loads(llmrec_cli("rank", small_run, *words, "--json").out)
@@ -65,6 +80,9 @@ def test_rank(llmrec_cli, small_run):
         (["--user", "3", "--session", "3"], "popularity, ranks items one by one"),
         (["--user", "3", "--session", "3", "--k", "4"], "give either --k"),
         (["--user", "3", "--k", "3", "--candidates", "10001,10002"], "1 and the 2 items"),
+        (["--user", "3", "--everyone", "lists.parquet"], "leave out --user and --history"),
+        (["--user", "3", "--shard", "1/2"], "--everyone FILE; give that, too"),
+        (["--everyone", "lists.parquet", "--shard", "3/2"], "from 1 to 2"),
     ],
 )
 def test_recommend_refuses(llmrec_cli, small_run, words, sentence):

@@ -5,9 +5,9 @@ import pytest
 
 import llmrec
 from llmrec.data.vocabulary import Vocabulary
-from llmrec.errors import ArtifactError, ConfigError, UnknownIdError
+from llmrec.errors import ArtifactError, ConfigError, StorageError, UnknownIdError
 from llmrec.runs.directory import RunDirectory
-from llmrec.runs.serving import rank_from, recommend_from, typed_ids
+from llmrec.runs.serving import rank_from, recommend_from, recommend_to_everyone, typed_ids
 
 
 @pytest.fixture
@@ -28,6 +28,31 @@ def test_a_history_gets_what_its_items_earn(run):
     assert not set(lists["item_id"]) & {10001, 10002}
     everything = recommend_from(run, [], ["10001,10002"], k=80, exclude_seen=False)
     assert set(everything["item_id"]) >= {10001, 10002}
+
+
+def test_everyone_is_served_into_a_file_by_one_machine_or_several(run, tmp_path):
+    model = llmrec.load(run.path)
+    expected = model.recommend(model.known_histories.user_ids, k=4, exclude_seen=False)
+    whole = tmp_path / "lists" / "all.parquet"
+    assert recommend_to_everyone(run, whole, 4, False) == len(model.known_histories)
+    assert pl.read_parquet(whole).equals(expected)
+    parts = [tmp_path / f"part-{number}.parquet" for number in (1, 2, 3)]
+    served = [
+        recommend_to_everyone(run, part, 4, False, shard=(number, 3))
+        for number, part in enumerate(parts, 1)
+    ]
+    assert sum(served) == len(model.known_histories)
+    assert max(served) - min(served) <= 1
+    together = pl.concat([pl.read_parquet(part) for part in parts])
+    assert together["item_id"].equals(expected["item_id"])
+    assert together["user_id"].equals(expected["user_id"])
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(RunDirectory, "model", lambda self: pytest.fail("it was opened"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        recommend_to_everyone(run, tmp_path / "file" / "lists.parquet")
 
 
 def test_candidates_are_what_is_chosen_from(run):
