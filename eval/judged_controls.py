@@ -112,6 +112,7 @@ class Runs:
 
     def __init__(self, plan: Plan, split: Split, parts: tuple[str, ...]) -> None:
         self.plan, self._split, self._parts = plan, split, parts
+        self._train = split.train_histories()
         self._ctr: dict[str, Any] = {}
 
     def train(
@@ -126,9 +127,8 @@ class Runs:
         model = self._fitted(recipe, seed, folder.with_name(f"{folder.name}.checkpoints"))
         trained = time.perf_counter()
         wanted = {c.output for c in self.plan.choices.values() if c.of == choice.name}
-        people = self._split.train_histories()
         scores = {
-            part: outputs(model, self._split.labelled_cases(part), {"score", *wanted}, people)  # type: ignore[arg-type]
+            part: outputs(model, self._split.labelled_cases(part), {"score", *wanted}, self._train)  # type: ignore[arg-type]
             for part in self._parts
         }
         about = {
@@ -155,7 +155,7 @@ class Runs:
         about_ctr = repr((seed, settings.get("ctr"), settings.get("ctr_share")))
         if stages and about_ctr in self._ctr:
             model.use_ctr(self._ctr[about_ctr])
-        model.fit(split.train_histories(), split.cases("valid"))
+        model.fit(self._train, split.cases("valid"))
         if stages:
             self._ctr[about_ctr] = model.ctr
         shutil.rmtree(checkpoints, ignore_errors=True)  # only the scores are kept

@@ -52,8 +52,11 @@ def _odds(
         ctr = np.log(own / np.maximum(1 - own, 1e-6))
         yield "ctr", ctr
         yield "both", (ctr + score) / 2
-    for name in sorted(n for n in wanted if n.startswith(CENTROIDS)):
-        centroids = fit_centroids(model.gates(people), int(name.removeprefix(CENTROIDS)))
-        gates = ranker.weights(pairs.inputs, pairs.lengths)
+    names = sorted(name for name in wanted if name.startswith(CENTROIDS))
+    if not names:
+        return
+    gates, everybody = ranker.weights(pairs.inputs, pairs.lengths), model.gates(people)
+    for name in names:
+        centroids = fit_centroids(everybody, int(name.removeprefix(CENTROIDS)))
         shared = centroids[nearest_centroids(gates.numpy(), centroids)]
         yield name, ranker.judge.pairs(pairs.beginnings, items, gates.new_tensor(shared))

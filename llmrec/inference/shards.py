@@ -33,7 +33,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not match:
         raise ConfigError(f"shard is {text!r}; expected i/n, like 2/8 for the second of eight.")
     number, count = int(match[1]), int(match[2])
-    _check(number, count)
+    require_shard(number, count)
     return number, count
 
 
@@ -48,7 +48,7 @@ def shard(requests: Sequence[_Asked], number: int, count: int) -> list[_Asked]:
     Raises:
         ConfigError: ``number`` is not between 1 and ``count``.
     """
-    _check(number, count)
+    require_shard(number, count)
     return [one for one in requests if int(request_key(one), 16) % count == number - 1]
 
 
@@ -81,7 +81,7 @@ def write_shard(
             every request.
         StorageError: The file cannot be written.
     """
-    _check(number, count)
+    require_shard(number, count)
     if len(requests) != len(results):
         raise ConfigError(f"there are {len(requests)} requests but {len(results)} results.")
     path = shard_path(directory, number, count)
@@ -138,6 +138,11 @@ def _complete(directory: Path) -> list[Path]:
     return [shard_path(directory, number, counts[0]) for number in sorted(there)]
 
 
-def _check(number: int, count: int) -> None:
+def require_shard(number: int, count: int) -> None:
+    """Refuse a shard that there is not.
+
+    Raises:
+        ConfigError: ``number`` is not between 1 and ``count``.
+    """
     if not 1 <= number <= count:
         raise ConfigError(f"shard {number} of {count}; expected a number from 1 to {count}.")

@@ -13,6 +13,7 @@ import polars as pl
 from llmrec.data.histories import Histories
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError, UnknownIdError, nearest_name, shorten
+from llmrec.inference.shards import require_shard
 from llmrec.runs.directory import RunDirectory
 from llmrec.storage import atomic_file, require_file
 
@@ -82,16 +83,17 @@ def recommend_to_everyone(
         How many users it served.
 
     Raises:
-        ConfigError: ``k`` and ``session`` are both given, ``k`` is larger than the catalog, or the
-            model writes no such lists.
+        ConfigError: ``k`` and ``session`` are both given, ``k`` is larger than the catalog, there
+            is no such shard, or the model writes no such lists.
         UnknownIdError: The run keeps no known users, or a candidate is unknown.
         StorageError: The file cannot be written; found out before anything is computed.
     """
     _require_one(k, session)
+    number, count = shard
+    require_shard(number, count)
     require_file(output)
     model = run.model()
     known = _known(model, "recommending to everyone needs a run that was saved with its users")
-    number, count = shard
     edges = [len(known) * at // count for at in (number - 1, number)]
     block = known.block(*edges)
     lists = _lists(model, block, k, exclude_seen, session, candidates)

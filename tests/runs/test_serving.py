@@ -53,6 +53,8 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(run, tmp_path, 
     monkeypatch.setattr(RunDirectory, "model", lambda self: pytest.fail("it was opened"))
     with pytest.raises(StorageError, match="cannot be written"):
         recommend_to_everyone(run, tmp_path / "file" / "lists.parquet")
+    with pytest.raises(ConfigError, match="shard 3 of 2; expected a number from 1 to 2"):
+        recommend_to_everyone(run, tmp_path / "lists.parquet", shard=(3, 2))
 
 
 def test_candidates_are_what_is_chosen_from(run):

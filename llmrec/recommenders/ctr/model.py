@@ -27,7 +27,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import pairs
 from llmrec.evaluation.monitoring import ranking_metrics
 from llmrec.recommenders.base import FloatArray
-from llmrec.recommenders.ctr.catalogs import require_items_of
+from llmrec.recommenders.catalogs import require_items_of
 from llmrec.recommenders.ctr.config import STATISTICS, CTRConfig
 from llmrec.recommenders.ctr.features import (
     EventTable,

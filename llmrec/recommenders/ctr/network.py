@@ -1,5 +1,6 @@
 """What CTR networks are made of: vectors of named fields, of events, and of users."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ class UserPart(nn.Module):
         return torch.cat([*parts, mean, batch.statistics], -1)
 
 
-class PairNetwork(nn.Module):
+class PairNetwork(nn.Module, ABC):
     """A network that judges pairs.
 
     Subclasses set ``user_dim`` and ``instance_dim`` and define the three methods.
@@ -123,17 +124,17 @@ class PairNetwork(nn.Module):
     user_dim: int
     instance_dim: int
 
+    @abstractmethod
     def user_state(self, batch: PairBatch) -> Tensor:
         """``[b, user_dim]``, whatever the targets are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def instance_state(self, batch: PairBatch) -> Tensor:
         """``[p, instance_dim]`` last hidden layer of every pair."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, batch: PairBatch) -> Tensor:
         """``[p]`` log-odds that the item is liked."""
-        raise NotImplementedError
 
 
 class PairLoss(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 from llmrec.data.catalog import Catalog
 from llmrec.data.histories import Histories
 from llmrec.errors import ConfigError, DataError
-from llmrec.recommenders.ctr.catalogs import require_items_of
+from llmrec.recommenders.catalogs import require_items_of
 from llmrec.recommenders.ctr.config import SIMConfig
 from llmrec.recommenders.ctr.din import DINNetwork
 from llmrec.recommenders.ctr.features import PairBatch

@@ -26,6 +26,7 @@ from llmrec.inference.opening import open_language_model, seen_by
 from llmrec.inference.prompts import chat_format
 from llmrec.profiles.facts import item_facts
 from llmrec.recommenders.base import BaseRecommender, FloatArray
+from llmrec.recommenders.catalogs import require_items_of
 from llmrec.recommenders.llm_ranker.answers import AnswerCounts
 from llmrec.recommenders.llm_ranker.asking import Asker
 from llmrec.recommenders.llm_ranker.bases import (
@@ -132,8 +133,8 @@ class LLMRanker(BaseRecommender[LLMRankerConfig]):
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
         base, catalog = self._base, self._catalog
-        if catalog is not None and catalog.vocabulary.fingerprint != train.vocabulary.fingerprint:
-            raise DataError(f"{self.name}: the catalog does not hold the items of the histories.")
+        if catalog is not None:
+            require_items_of(catalog, train.vocabulary, self.name)
         if config.base is not None and config.base in MODELS:
             base = train_base(config.base, config.base_settings, train, valid, self._catalog)
         elif config.base is not None:

@@ -12,7 +12,7 @@ from llmrec.data.ragged import offsets_of, row_of_each
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError
 from llmrec.inference.hf_tokenizer import HFTokens
-from llmrec.recommenders.ctr.catalogs import require_items_of
+from llmrec.recommenders.catalogs import require_items_of
 from llmrec.recommenders.ctr.pairs import labels_of
 from llmrec.recommenders.ctr.search import co_occurrence_vectors, text_vectors
 from llmrec.recommenders.reclora.config import RecLoRAConfig

@@ -17,7 +17,8 @@ import polars as pl
 
 from llmrec.data.hashing import hash_arrays
 from llmrec.data.histories import Histories
-from llmrec.errors import ArtifactError, ConfigError
+from llmrec.errors import ArtifactError
+from llmrec.inference.shards import require_shard
 from llmrec.recommenders.onerec.alignment.versions import weights_version
 from llmrec.recommenders.onerec.serving import search, unseen_items
 from llmrec.recommenders.onerec.trie import Trie
@@ -104,8 +105,7 @@ class Rollouts:
             ConfigError: ``i`` is not between 1 and ``n``.
         """
         number, of = shard
-        if not 1 <= number <= of:
-            raise ConfigError(f"shard {number} of {of}; expected a number from 1 to {of}.")
+        require_shard(number, of)
         mine = range(number - 1, self.count, of)
         return [part for part in mine if not self._path(part).is_file()]
 

@@ -19,7 +19,6 @@ from llmrec.errors import ConfigError
 from llmrec.recommenders.onerec.generator.config import GeneratorConfig
 from llmrec.recommenders.onerec.generator.layers import DecoderLayer
 from llmrec.recommenders.onerec.generator.network import Generator, SessionBatch
-from llmrec.recommenders.onerec.generator.repeats import Repeats
 
 _LARGEST_KEY = 1 << 62  # a finished item is found again by one number
 
@@ -102,15 +101,9 @@ class ItemGenerator(Generator):
         result: Tensor = vectors + self.level_vectors[level + 1]
         return result
 
-    def code_logits(
-        self,
-        level: int,
-        states: Tensor,
-        before: Sequence[Tensor],
-        repeats: Repeats | None = None,
-    ) -> Tensor:
+    def code_logits(self, level: int, states: Tensor, before: Sequence[Tensor]) -> Tensor:
         """See the base class; items' own vectors speak for the codes that lead to them."""
-        logits = super().code_logits(level, states, before, repeats)
+        logits = super().code_logits(level, states, before)
         if self.own_vectors is None or self.existing is None:
             return logits
         own = self.own_vectors.weight[1:]

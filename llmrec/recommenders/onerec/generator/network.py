@@ -116,26 +116,19 @@ class Generator(nn.Module):
         found = self._learnt_log_probabilities(batch)
         return -torch.stack([each.sum() for each in found]).sum()
 
-    def code_logits(
-        self,
-        level: int,
-        states: Tensor,
-        before: Sequence[Tensor],
-        repeats: Repeats | None = None,
-    ) -> Tensor:
-        """Logits of the codes of a level, ``[rows, k, d]`` to ``[rows, k, size]``.
+    def code_logits(self, level: int, states: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """Logits of the codes of a level, ``[..., d]`` to ``[..., size]``, without :meth:`repeats`.
 
         Args:
             level: The level.
             states: What predicts it.
-            before: Codes of the levels before, ``[rows, k]`` each.
-            repeats: What was had before; see :meth:`repeats`.
+            before: Codes of the levels before, ``[...]`` each.
         """
         first = sum(self.sizes[:level])
         result: Tensor = self.heads[level](
             states, self.code_vectors.weight[first : first + self.sizes[level]]
         )
-        return result if repeats is None else repeats.added(level, result, before)
+        return result
 
     def repeats(self, history: Tensor) -> Repeats | None:
         """What codes gain for the items of histories ``[rows, n]``; None without a bias."""
@@ -260,7 +253,9 @@ class Generator(nn.Module):
         """Log-probabilities of codes ``[rows, k, levels]``: ``[rows, k]`` float32 per level."""
         each, found = codes.unbind(-1), []
         for level, code in enumerate(each):
-            logits = self.code_logits(level, hidden[:, :, level], each[:level], repeats)
+            logits = self.code_logits(level, hidden[:, :, level], each[:level])
+            if repeats is not None:
+                logits = repeats.added(level, logits, each[:level])
             chosen = logits.gather(2, code[..., None]).squeeze(2).float()
             found.append(chosen - self.log_normalizer(level, logits, each[:level]))
         return found

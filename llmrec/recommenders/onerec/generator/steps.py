@@ -78,8 +78,9 @@ class GeneratorSteps:
             hidden = self._feed(state, generator.start_vectors(place))
             state.items += 1
         assert hidden is not None
-        states = generator.output_norm(hidden)
-        logits = generator.code_logits(level, states, state.codes, state.repeats)
+        logits = generator.code_logits(level, generator.output_norm(hidden), state.codes)
+        if state.repeats is not None:
+            logits = state.repeats.added(level, logits, state.codes)
         return StepScores(logits, generator.log_normalizer(level, logits, state.codes))
 
     def _feed(self, state: GeneratorState, vectors: Tensor) -> Tensor:
