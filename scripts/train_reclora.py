@@ -3,13 +3,13 @@
     python scripts/train_reclora.py --base tiny:ml-1m-collm          # a CPU, the embedded model
     python scripts/train_reclora.py --recipe eval/recipes/ml-1m-collm-reclora.yaml
     accelerate launch scripts/train_reclora.py --base hf:NAME --dtype bfloat16 --lora-recipe qwen2
-    accelerate launch scripts/train_reclora.py --base hf:NAME --dtype bfloat16 --shard-base true
+    accelerate launch --config_file scripts/fsdp.yaml scripts/train_reclora.py --base hf:NAME
 
 Options change values of the recipe; further values follow as name=value (training.epochs=2
 model.subset=10000). ``--lora-recipe`` takes target layers, rank, alpha, experts, composition and
 gate scope from ``adapters/``, by the family of the base model. The CTR model is trained first, by
-all processes together; only the main process writes, and only it judges, unless ``--shard-base``
-parts the base model among them: then every pass is one of all.
+all processes together; only the main process writes, and only it judges, unless the base model is
+parted among them (``--shard-base true``, or a launch with FSDP): then every pass is one of all.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def changes_of(arguments: argparse.Namespace) -> list[str]:
     """Overrides of the recipe: those of the LoRA recipe first, so that options win."""
     from llmrec.adapters.recipes import lora_recipe
 
-    changes = []
+    changes = fsdp_changes()
     if arguments.lora_recipe is not None:
         adapted = lora_recipe(arguments.lora_recipe).model_dump(mode="json")
         changes += [f"model.lora.{name}={adapted[name]}" for name in FROM_LORA_RECIPE]
@@ -69,6 +69,17 @@ def changes_of(arguments: argparse.Namespace) -> list[str]:
     changes += [f"model.{name}={value}" for name, value in given.items() if value is not None]
     changes += [f"task={arguments.task}"] if arguments.task else []
     return changes + list(arguments.overrides)
+
+
+def fsdp_changes() -> list[str]:
+    """Overrides that do what a launch with accelerate's FSDP asks for."""
+    from llmrec.training.fsdp_launch import take_over_fsdp
+
+    asked = take_over_fsdp()
+    if asked is None:
+        return []
+    recomputes = ["model.gradient_checkpointing=true"] if asked.recomputes else []
+    return ["model.shard_base=true", *recomputes]
 
 
 def recipe_of(path: Path | None, changes: list[str]) -> "Recipe":

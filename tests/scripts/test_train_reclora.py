@@ -16,6 +16,7 @@ from llmrec.testing.tiny_llama import save_tiny_llama
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_reclora.py"
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+FSDP = ["-m", "accelerate.commands.launch", "--config_file", str(SCRIPT.with_name("fsdp.yaml"))]
 TASK = {
     "name": "toy-pairs",
     "version": 1,
@@ -85,8 +86,12 @@ def test_one_process_and_two_train_one_model(folder):
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-2, atol=2e-3, err_msg=name)
-    done = run(TWO, folder, *places, "--output", "parted", "--shard-base", "true", *SMALL)
+    done = run(FSDP, folder, *places, "--output", "parted", *SMALL)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("saved in parted, trained by 2 processes\n")
+    asked = RunDirectory(folder / "parted").info["recipe"]["model"]
+    assert asked["shard_base"]
+    assert asked["gradient_checkpointing"]
     for name, values in experts(folder / "parted").items():
         np.testing.assert_allclose(two[name], values, rtol=1e-5, atol=1e-7, err_msg=name)
     figures = [figures_of(folder / name) for name in ("two", "parted")]
