@@ -38,6 +38,7 @@ from judged_tables import ABOUT, record
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
 from llmrec.errors import run_script
+from llmrec.metric_direction import higher_is_better
 from llmrec.runs.environment import hardware
 from llmrec.runs.recipe import Recipe
 from llmrec.storage import atomic_directory, write_json
@@ -93,7 +94,7 @@ def search(trainer: "Runs", choice: Choice, runs: Path) -> None:
     }
     metric = trainer.plan.recipe_of(choice).training["metric"]
     found = {value: best_validation(about, metric) for value, about in tried.items()}
-    best = max(found, key=lambda value: found[value])
+    best = (max if higher_is_better(metric) else min)(found, key=lambda value: found[value])
     for place, value in enumerate(choice.grid):
         folder = target.with_name(f"tried-{place}")
         if value == best:
@@ -104,7 +105,8 @@ def search(trainer: "Runs", choice: Choice, runs: Path) -> None:
 
 
 def best_validation(about: dict[str, Any], metric: str) -> float:
-    return max(row["valid"][metric] for row in about["log"] if "valid" in row)
+    found = [row["valid"][metric] for row in about["log"] if "valid" in row]
+    return max(found) if higher_is_better(metric) else min(found)
 
 
 class Runs:

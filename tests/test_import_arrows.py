@@ -22,6 +22,7 @@ LEVELS = {
     "contracts": 0,
     "templates": 0,
     "validation": 0,
+    "metric_direction": 0,
     "data": 1,
     "evaluation": 2,
     "training": 2,

@@ -13,10 +13,9 @@ from llmrec.evaluation.metrics import FAMILIES
 from llmrec.evaluation.outcome import Figure
 from llmrec.evaluation.protocol import Protocol
 from llmrec.evaluation.report_data import ReportRun
+from llmrec.metric_direction import higher_is_better
 
 Mark = Literal["best", "tie", ""]
-
-_LOWER_IS_BETTER = ("logloss", "ece", "brier", "aurc", "e_aurc")
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,6 @@ def plain(value: object, limit: int = 90) -> str:
 def is_descriptive(metric: str) -> bool:
     """Whether a metric describes the lists rather than how good they are, and so has no best."""
     return FAMILIES.get(metric.split("@")[0]) == "list"
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of a metric is a better one."""
-    return metric.split("@")[0] not in _LOWER_IS_BETTER
 
 
 def decimals_for(values: Iterable[float]) -> int:

@@ -1,4 +1,7 @@
-"""Ranking metrics during training: the same ranks as the harness, without its bookkeeping."""
+"""Metrics during training: the same figures as the harness, without its bookkeeping.
+
+What can be watched is checked before anything is trained, by the ``require`` functions.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,10 +10,72 @@ import numpy.typing as npt
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
+from llmrec.errors import ConfigError
+from llmrec.evaluation.metrics import pairs, parse_metric
 from llmrec.evaluation.metrics.ranking import TargetRanks, compute
 from llmrec.evaluation.ranks import exclude, require_numbers, target_ranks
 
+PAIR_METRICS = ("auc", "uauc", "logloss")
 _BLOCK = 512
+
+
+def require_ranking_metric(name: str, where: str) -> None:
+    """Refuse a metric that validation on ranked catalogs does not report.
+
+    Args:
+        name: The metric.
+        where: The setting that names it.
+
+    Raises:
+        ConfigError: It is unknown, or not about the ranks of targets.
+    """
+    try:
+        found = parse_metric(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if found.family != "ranking":
+        raise ConfigError(
+            f"{where}: {name} is not computed while training; use a ranking metric, such as "
+            "ndcg@10."
+        )
+
+
+def require_pair_metric(name: str, where: str) -> None:
+    """Refuse a metric that validation on judged pairs does not report.
+
+    Args:
+        name: The metric.
+        where: The setting that names it.
+
+    Raises:
+        ConfigError: It is none of :data:`PAIR_METRICS`.
+    """
+    if name not in PAIR_METRICS:
+        raise ConfigError(
+            f"{where}: {name} is not computed from judged pairs while training; use one of "
+            f"{', '.join(PAIR_METRICS)}."
+        )
+
+
+def pair_metrics(
+    users: npt.ArrayLike, labels: npt.ArrayLike, probabilities: npt.ArrayLike
+) -> dict[str, float]:
+    """The metrics of judged pairs that exist; where nobody has both answers there is no uauc.
+
+    Args:
+        users: ``[n]`` numbers of users.
+        labels: ``[n]`` 1 or 0.
+        probabilities: ``[n]`` of a 1.
+
+    Returns:
+        Metric name to value, of :data:`PAIR_METRICS`.
+    """
+    judged = {
+        "auc": pairs.auc(labels, probabilities),
+        "uauc": pairs.uauc(users, labels, probabilities),
+        "logloss": pairs.logloss(labels, probabilities),
+    }
+    return {name: value for name, value in judged.items() if np.isfinite(value)}
 
 
 def ranking_metrics(

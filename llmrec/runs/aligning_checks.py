@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec.data.splits import Split
 from llmrec.errors import ArtifactError, ConfigError
+from llmrec.evaluation.monitoring import require_ranking_metric
 from llmrec.runs.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def require_settings_that_work(recipe: Recipe, split: Split) -> None:
             none.
         DataError: A column that a tower learns from is missing, or holds no numbers.
     """
-    from llmrec.recommenders.onerec.alignment.beforehand import (
-        require_alignable,
-        require_ranking_metric,
-    )
+    from llmrec.recommenders.onerec.alignment.beforehand import require_alignable
 
     model: Any = recipe.make_model(recipe.seeds[0], Path("not trained"), False)
     require_alignable(model.config.alignment, model.longest_session, split)

@@ -18,7 +18,7 @@ class Progress:
     rows: int = 0  # training rows of an epoch
     loss: float = 0.0  # summed over the targets of the epoch under way
     n_targets: int = 0  # of the epoch under way
-    best: float = -math.inf
+    best: float = -math.inf  # of the metric, negative where lower is better
     best_epoch: int = -1
     stale: int = 0
     seconds: float = 0.0

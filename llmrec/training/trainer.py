@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from llmrec.errors import TrainingError
+from llmrec.metric_direction import higher_is_better
 from llmrec.training.allocator import keep_freed_memory
 from llmrec.training.averaging import WeightAverage
 from llmrec.training.batches import Batch, BatchSource
@@ -78,7 +79,8 @@ class Trainer:
             module: ``forward(batch)`` returns the summed loss, a scalar. It may be
                 :class:`~llmrec.training.epochs.EpochAware`.
             source: Training rows.
-            validate: Returns metrics, among them ``config.metric``; larger is better.
+            validate: Returns metrics, among them ``config.metric``, which improves as
+                :func:`~llmrec.metric_direction.higher_is_better` says.
 
         Returns:
             The log: training and validation rows.
@@ -278,8 +280,9 @@ class _Loop:
         self.progress.seconds = time.perf_counter() - started
         self._log({"valid": metrics})
         value = metrics[self.config.metric]
-        if value > self.progress.best:
-            self.progress.best, self.progress.best_epoch = value, self.progress.epoch
+        goodness = value if higher_is_better(self.config.metric) else -value
+        if goodness > self.progress.best:
+            self.progress.best, self.progress.best_epoch = goodness, self.progress.epoch
             self.progress.stale = 0
             self.best_weights = candidate
         else:

@@ -119,6 +119,19 @@ def test_early_stopping_puts_the_best_weights_back():
     assert same_bits(model.weights(), snapshots[2])  # an equal value later is not better
 
 
+def test_where_lower_is_better_the_lowest_is_best():
+    model, snapshots = ToyModel(), []
+    reported = iter([0.7, 0.5, 0.9, 0.6, 0.6])
+
+    def validate():
+        snapshots.append(model.weights())
+        return {"logloss": next(reported)}
+
+    log = fit(model, validate=validate, epochs=5, patience=3, metric="logloss")
+    assert len([row for row in log if "valid" in row]) == 5
+    assert same_bits(model.weights(), snapshots[1])
+
+
 def test_no_epoch_begins_after_the_time_limit_and_the_last_one_is_validated():
     reported = iter([0.1, 0.2])
 

@@ -24,8 +24,7 @@ from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases, LabelledCases
 from llmrec.data.vocabulary import Ids
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.metrics import pairs
-from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.evaluation.monitoring import pair_metrics, ranking_metrics
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.catalogs import require_items_of
 from llmrec.recommenders.ctr.config import STATISTICS, CTRConfig
@@ -39,6 +38,7 @@ from llmrec.recommenders.ctr.features import (
 from llmrec.recommenders.ctr.network import PairLoss, PairNetwork, Sizes, module_key
 from llmrec.recommenders.ctr.pairs import TrainingPairs, early_part, require_codes
 from llmrec.recommenders.ctr.users import UserCodes
+from llmrec.recommenders.ctr.watched import require_metric
 from llmrec.recommenders.trained import TrainedRecommender
 from llmrec.training.seeds import seed_everything
 from llmrec.training.trainer import Validate
@@ -167,6 +167,7 @@ class CTRModel(TrainedRecommender[ConfigT]):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
+        require_metric(config.training.metric, self._judged, valid, self.name)
         until, train = early_part(train, config.train_share)  # nothing is fitted on later events
         tables = self._tables(train, self._catalog)
         similar = self._similar(train, self._catalog)
@@ -213,11 +214,6 @@ class CTRModel(TrainedRecommender[ConfigT]):
             return lambda: self._judge(judged)
         if valid is None:
             return None
-        if metric in ("auc", "uauc", "logloss"):
-            raise ConfigError(
-                f"{self.name}: training.metric is {metric!r}, which needs judged pairs; call "
-                "use_judged before fit, or choose a ranking metric such as ndcg@10."
-            )
         return lambda: ranking_metrics(self._score_catalog, valid, [metric])
 
     def _judge(self, cases: LabelledCases) -> dict[str, float]:
@@ -225,13 +221,7 @@ class CTRModel(TrainedRecommender[ConfigT]):
         items = self.vocabulary.encode(cases.histories.vocabulary.decode(cases.items))
         found = self.score_pairs(histories, items)
         users = cases.histories.user_ids.rank("dense").to_numpy() - 1
-        judged = {
-            "auc": pairs.auc(cases.labels, found),
-            "uauc": pairs.uauc(users, cases.labels, found),
-            "logloss": pairs.logloss(cases.labels, found),
-        }
-        # where nobody has both answers there is no uauc
-        return {name: value for name, value in judged.items() if np.isfinite(value)}
+        return pair_metrics(users, cases.labels, found)
 
     # ---- scoring ----
 

@@ -15,6 +15,7 @@ import torch
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
+from llmrec.evaluation.monitoring import require_ranking_metric
 from llmrec.recommenders.onerec.config import OneRecConfig
 from llmrec.recommenders.onerec.generative import default_device
 from llmrec.recommenders.onerec.generator.forms import make_generator
@@ -126,6 +127,8 @@ class OneRec(ListRecommender[OneRecConfig]):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
+        if valid is not None:
+            require_ranking_metric(config.training.metric, f"{self.name}: training.metric")
         ids = self._semantic_ids(train)
         standing = self._stand_ins(train, ids.popularity)
         seed_everything(config.training.seed)

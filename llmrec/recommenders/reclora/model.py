@@ -27,6 +27,7 @@ from llmrec.evaluation.ranks import exclude, top_items
 from llmrec.recommenders.base import BaseRecommender, FloatArray
 from llmrec.recommenders.ctr import CTRModel
 from llmrec.recommenders.ctr.pairs import early_part, require_codes
+from llmrec.recommenders.ctr.watched import require_metric
 from llmrec.recommenders.reclora import saving
 from llmrec.recommenders.reclora.asked import Prompt, written_out
 from llmrec.recommenders.reclora.base_model import open_base
@@ -211,6 +212,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
         self._ranker, self.log = None, []  # a fit that is refused puts the old ones back
+        require_metric(config.training.metric, self._judged, valid, self.name)
         if config.ctr_share < 1 and train.times is None:
             raise DataError(
                 f"reclora: ctr_share is {config.ctr_share:g}, but these events have no clock by "

@@ -6,14 +6,10 @@ import numpy as np
 
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases, LabelledCases
-from llmrec.errors import ConfigError
-from llmrec.evaluation.metrics import pairs
-from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.evaluation.monitoring import pair_metrics, ranking_metrics
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.reclora.ranker import Ranker
 from llmrec.training.trainer import Validate
-
-_OF_PAIRS = ("auc", "uauc", "logloss")
 
 
 def validation_of(
@@ -25,28 +21,19 @@ def validation_of(
         ranker: What is trained.
         judged: Judged pairs, if there are any.
         valid: Cases to rank the whole catalog for, where there are no judged pairs.
-
-    Raises:
-        ConfigError: The metric needs judged pairs and there are none.
     """
     config = ranker.config
-    metric = config.training.metric
     if judged is not None:
         return _uncounted(ranker, _on_pairs(ranker, judged))
     if valid is None:
         return None
-    if metric in _OF_PAIRS:
-        raise ConfigError(
-            f"reclora: training.metric is {metric!r}, which needs judged pairs; call use_judged "
-            "before fit, or choose a ranking metric such as ndcg@10."
-        )
     cases = valid.take(_drawn(len(valid), config.validate_pairs))
     everything = np.arange(1, len(valid.histories.vocabulary) + 1, dtype=np.int32)
 
     def odds(some: Histories) -> FloatArray:
         return ranker.list_odds(some, np.tile(everything, (len(some), 1)))
 
-    return _uncounted(ranker, lambda: ranking_metrics(odds, cases, [metric]))
+    return _uncounted(ranker, lambda: ranking_metrics(odds, cases, [config.training.metric]))
 
 
 def _uncounted(ranker: Ranker, validate: Validate) -> Validate:
@@ -68,13 +55,7 @@ def _on_pairs(ranker: Ranker, cases: LabelledCases) -> Validate:
     def validate() -> dict[str, float]:
         odds = ranker.pair_odds(prepared).astype(np.float64)
         found = 1 / (1 + np.exp(-odds))
-        judged = {
-            "auc": pairs.auc(labels, found),
-            "uauc": pairs.uauc(users, labels, found),
-            "logloss": pairs.logloss(labels, found),
-        }
-        # where nobody has both answers there is no uauc
-        return {name: value for name, value in judged.items() if np.isfinite(value)}
+        return pair_metrics(users, labels, found)
 
     return validate
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
-from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.evaluation.monitoring import ranking_metrics, require_ranking_metric
 from llmrec.recommenders.base import FloatArray
 from llmrec.recommenders.sasrec.config import SASRecConfig
 from llmrec.recommenders.sasrec.encoder import PackedRows, SequenceEncoder
@@ -63,6 +63,8 @@ class SASRec(TrainedRecommender[SASRecConfig]):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
+        if valid is not None:
+            require_ranking_metric(config.training.metric, f"{self.name}: training.metric")
         n_items = len(train.vocabulary)
         seed_everything(config.training.seed)
         encoder = SequenceEncoder(config, n_items)

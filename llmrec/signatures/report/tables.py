@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from llmrec.evaluation.display import count, figure_cells, higher_is_better, percent, plain
+from llmrec.evaluation.display import count, figure_cells, percent, plain
 from llmrec.evaluation.report_tables import ModelName, Row, Table
+from llmrec.metric_direction import higher_is_better
 from llmrec.signatures.decision.intervals import auc_intervals
 from llmrec.signatures.report.judged import METRICS, RiskReport
 

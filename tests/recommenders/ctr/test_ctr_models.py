@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from sklearn.metrics import log_loss
 
 from llmrec.data import Catalog, Dataset, Histories, Interactions
 from llmrec.data.splits import given
@@ -262,6 +263,30 @@ def test_later_events_are_left_for_others():
     assert other.trained_until == model.trained_until
     for name, value in model._net.state_dict().items():
         assert torch.equal(other._net.state_dict()[name], value), name
+
+
+def test_weights_chosen_by_logloss_are_those_with_the_lowest():
+    training = {"epochs": 8, "learning_rate": 0.3, "metric": "logloss", "patience": 8}
+    model = trained(DIN(**SMALL, history=5, training=training))
+    watched = [row["valid"]["logloss"] for row in model.log if "valid" in row]
+    assert len(set(watched)) > 1
+    cases = SPLIT.labelled_cases("valid")
+    found = model.score_pairs(cases.histories, cases.items)
+    assert log_loss(cases.labels, found) == pytest.approx(min(watched), rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["ndcg@10", "acu"])
+def test_a_metric_that_pairs_do_not_give_is_refused_before_training(metric):
+    model = DIN(**SMALL, training={"metric": metric})
+    with pytest.raises(ConfigError, match=f"din: training.metric: {metric} is not computed from"):
+        trained(model)
+    assert not model.log
+
+
+def test_a_mistyped_ranking_metric_is_refused_before_training():
+    model = DIN(**SMALL, training={"metric": "ndgc@10"})
+    with pytest.raises(ConfigError, match=r"din: training.metric: unknown metric .*mean 'ndcg'"):
+        model.fit(SPLIT.train_histories(), SPLIT.cases("valid"))
 
 
 def test_a_metric_of_pairs_needs_pairs():

@@ -362,6 +362,13 @@ def test_a_model_on_a_server_cannot_be_trained(data):
         model.use_catalog(data.catalog).fit(leave_one_out(data).train_histories())
 
 
+def test_a_mistyped_metric_is_refused_before_anything_is_opened(data):
+    split = leave_one_out(data)
+    model = OneRecLM(language_model="fake", training={"metric": "ndgc@10"})
+    with pytest.raises(ConfigError, match=r"^onerec_lm: training.metric: unknown metric"):
+        model.fit(split.train_histories(), split.cases("valid"))
+
+
 def test_arrays_that_hold_no_language_model_are_refused():
     with pytest.raises(ArtifactError, match="saved language model cannot be read"):
         from_arrays({"weight": np.zeros(2)})

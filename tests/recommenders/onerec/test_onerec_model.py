@@ -160,6 +160,12 @@ def test_without_texts_it_says_what_to_give_it():
         OneRec().fit(TRAIN)
 
 
+def test_a_mistyped_metric_is_refused_before_anything_is_made():
+    model = OneRec(training={"metric": "auc"})
+    with pytest.raises(ConfigError, match=r"^onerec: training.metric: auc is not computed while"):
+        model.fit(TRAIN, CASES)
+
+
 def test_more_codes_than_items():
     with pytest.raises((DataError, TrainingError), match="codes"):
         make().__class__(tokenizer={"codes": 500}, text_encoder="tfidf:16").use_catalog(

@@ -475,6 +475,14 @@ def test_missing_things_are_asked_for(base_folder):
         fitted_on(SPLIT, make_model("fake"))
     with pytest.raises(ConfigError, match="needs judged pairs"):
         make_model(base_folder, item_names="id").fit(train, SPLIT.cases("valid"))
+    judged = make_model(base_folder, training={"metric": "ndcg@10"}).use_catalog(
+        SPLIT.dataset.catalog
+    )
+    judged.use_judged(SPLIT.labelled_cases("valid"))
+    with pytest.raises(
+        ConfigError, match=r"reclora: training.metric: ndcg@10 is not computed from"
+    ):
+        judged.fit(train)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from llmrec.data.splits import Split
 from llmrec.data.vocabulary import Vocabulary
 from llmrec.errors import ConfigError
-from llmrec.evaluation.metrics import parse_metric
+from llmrec.evaluation.monitoring import require_ranking_metric
 from llmrec.recommenders.onerec.alignment.config import AlignmentConfig
 from llmrec.recommenders.onerec.alignment.feedback import event_values
 from llmrec.recommenders.onerec.alignment.reward import RewardModel
@@ -22,27 +22,6 @@ def require_lists(longest: int) -> None:
         raise ConfigError(
             "alignment judges lists, but this model writes single items: train it with a "
             "session of 2 or more (generator.session of onerec)."
-        )
-
-
-def require_ranking_metric(name: str, where: str) -> None:
-    """Refuse a metric that validation while training does not report.
-
-    Args:
-        name: The metric.
-        where: The setting that names it.
-
-    Raises:
-        ConfigError: It is unknown, or not about the ranks of targets.
-    """
-    try:
-        found = parse_metric(name)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    if found.family != "ranking":
-        raise ConfigError(
-            f"{where}: {name} is not computed while training; use a ranking metric, such as "
-            "ndcg@10."
         )
 
 

@@ -18,7 +18,7 @@ import torch
 from llmrec.data.histories import Histories
 from llmrec.data.splits import Cases
 from llmrec.errors import ConfigError
-from llmrec.evaluation.monitoring import ranking_metrics
+from llmrec.evaluation.monitoring import ranking_metrics, require_ranking_metric
 from llmrec.inference.hf_loading import load_model, width_and_context
 from llmrec.inference.hf_tokenizer import HFTokens
 from llmrec.inference.opening import parse_name, seen_by
@@ -91,6 +91,8 @@ class OneRecLM(ListRecommender[OneRecLMConfig]):
 
     def _fit(self, train: Histories, valid: Cases | None) -> None:
         config = self.config
+        if valid is not None:
+            require_ranking_metric(config.training.metric, f"{self.name}: training.metric")
         ids = self._semantic_ids(train)
         standing = self._stand_ins(train, ids.popularity)
         seed_everything(config.training.seed)
