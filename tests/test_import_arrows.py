@@ -23,6 +23,7 @@ LEVELS = {
     "templates": 0,
     "validation": 0,
     "metric_direction": 0,
+    "vllm_rooms": 0,
     "data": 1,
     "evaluation": 2,
     "training": 2,

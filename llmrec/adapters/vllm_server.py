@@ -15,10 +15,11 @@ from llmrec.adapters.access import Tokens
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.experts import BaseModelId
 from llmrec.adapters.store import AdapterStore
+from llmrec.adapters.vllm_options import require_allowed
 from llmrec.adapters.vllm_resolver import BASE, KEY, STORE, lease_seconds, register
 from llmrec.errors import ConfigError
+from llmrec.vllm_rooms import ROOMS, room_for
 
-_ROOMS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _BASE_NAME = "base"
 
 
@@ -46,7 +47,7 @@ def arguments(
         tokenizer: Hash of the tokenizer in ``base``; nothing leaves it unchecked.
 
     Raises:
-        ConfigError: The address is not loopback, or an option would undo the gate.
+        ConfigError: The address is not loopback, or an option would undo the gate or a check.
         ArtifactError: The base model is not the experts', or its tokenizer not the training's.
     """
     if not public and not _is_loopback(host):
@@ -54,15 +55,13 @@ def arguments(
             f"{host} can be reached by others; put a proxy with TLS before 127.0.0.1, or say "
             "--public if this is meant."
         )
-    ours = ("--middleware", "--lora-modules", "--root-path", "--served-model-name", "--host")
-    if taken := [word for word in more if word.split("=")[0].replace("_", "-") in ours]:
-        raise ConfigError(f"{taken[0]} is set by this command; leave it out.")
+    require_allowed(more)
     store.experts.base.require(BaseModelId.of_folder(base))
     store.bundle.require(Bundle(base_model="", experts="", tokenizer=tokenizer))
     rank = store.settings.rank or store.experts.config.adapter_rank
-    room = next((room for room in _ROOMS if room >= rank), None)
+    room = room_for(rank)
     if room is None:
-        raise ConfigError(f"adapters have rank {rank}, and vLLM serves at most {_ROOMS[-1]}.")
+        raise ConfigError(f"adapters have rank {rank}, and vLLM serves at most {ROOMS[-1]}.")
     layers = sorted({site.path.rpartition(".")[2] for site in store.experts.sites})
     if "lm_head" in layers:
         raise ConfigError("vLLM does not serve adapters on the last layer (lm_head).")

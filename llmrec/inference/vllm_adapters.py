@@ -14,9 +14,7 @@ from typing import Any
 
 from llmrec.errors import ArtifactError, ConfigError
 from llmrec.inference.lora_files import CONFIG, WEIGHTS, LoraFiles, check_fit, read_lora_files
-
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The rooms vLLM has for an adapter."""
+from llmrec.vllm_rooms import ROOMS, room_for
 
 Stamp = tuple[tuple[int, int, int], ...]
 
@@ -102,13 +100,13 @@ class VLLMAdapters:
             self._room = Room()
             return self._room
         needed = max([files.rank for files in known]) if rank is None else rank
-        found = [room for room in RANKS if room >= needed]
-        if not found or needed < 1:
+        room = room_for(needed)
+        if room is None or needed < 1:
             raise ConfigError(
-                f"the rank of adapters is {needed}; vLLM has room for 1 to {RANKS[-1]}."
+                f"the rank of adapters is {needed}; vLLM has room for 1 to {ROOMS[-1]}."
             )
         later = frozenset() if rank is None else frozenset(layers)
-        self._room = Room(found[0], later.union(*(files.layers for files in known)))
+        self._room = Room(room, later.union(*(files.layers for files in known)))
         for name, adapter in self._known.items():
             _check_room(name, adapter.files, self._room)
         return self._room

@@ -406,11 +406,33 @@ def test_loopback_addresses(served, base, host):
 
 
 @pytest.mark.parametrize(
-    "word", ["--middleware", "--host=0.0.0.0", "--lora_modules", "--root-path"]
+    ("word", "option"),
+    [
+        ("--middleware", "--middleware"),
+        ("--host=0.0.0.0", "--host"),
+        ("--lora_modules", "--lora-modules"),
+        ("--root-path", "--root-path"),
+        ("--model", "--model"),
+        ("--tokenizer=x", "--tokenizer"),
+        ("--config", "--config"),
+        ("--load-format", "--load-format"),
+        ("--hf-overrides.rope_theta", "--hf-overrides"),
+        ("--no-enable-lora", "--no-enable-lora"),
+        ("--hos", "--host"),
+        ("--lora_modu=x", "--lora-modules"),
+        ("--middlewar", "--middleware"),
+        ("--tok", "--tokenizer"),
+    ],
 )
-def test_options_that_would_undo_the_gate(served, base, word):
-    with pytest.raises(ConfigError, match="is set by this command"):
-        arguments(served[0], base, more=(word, "x"))
+def test_options_that_would_undo_the_gate_or_a_check(served, base, word, option):
+    with pytest.raises(ConfigError, match=f"{option},? (is set by this|would|could) .*; "):
+        arguments(served[0], base, more=("--dtype", "float32", word, "x"))
+
+
+def test_other_options_are_left_to_whoever_starts_the_server(served, base):
+    more = ("--seed", "1", "--max-cpu-loras", "64", "-q", "fp8", "--model-impl=vllm",
+            "--revision", "x", "--config-format", "hf", "--trust-remote-code")  # fmt: skip
+    assert tuple(arguments(served[0], base, more=more)[-len(more) :]) == more
 
 
 def test_a_base_model_with_other_weights(served, tmp_path):
