@@ -12,7 +12,7 @@ plain update         the same without the pull and without replay
 full retraining      CTR model, experts and gates are trained anew on everything
 
 Prompts tell the newest events in all of them. What updates forget is judged on the stretch before
-the stream, with gates of that time, against the model that knew nothing later. Written to
+the stream, which all have learnt, with gates from the events before that stretch. Written to
 ``eval/results/streams/NAME.json`` with intervals from resampling users.
 """
 
@@ -87,8 +87,8 @@ class Stream:
             for begin, end in zip(self.moments, ends, strict=True)
         ]
         width = (1 - plan.first) / plan.slices
-        since = int(np.quantile(times, max(0.0, plan.first - width)))
-        self.old = self._rows(since, self.moments[0], plan.pairs)
+        self.since = int(np.quantile(times, max(0.0, plan.first - width)))
+        self.old = self._rows(self.since, self.moments[0], plan.pairs)
 
     def _rows(self, begin: int, end: int, most: int) -> JudgedRows:
         events = answered_events(self.histories, begin, end, self._liked_above)
@@ -168,7 +168,7 @@ class Seed:
                 self.scores.setdefault(name, []).append(found)
             print(f"seed {self._seed}, slice {number + 1} of {len(stream.moments)}", flush=True)
         for name, model in {FROZEN: first, **updated}.items():
-            self.old[name] = judge(model, stream.old, begun)
+            self.old[name] = judge(model, stream.old, stream.histories.before(stream.since))
 
     def _trained(self, moment: int) -> RecLoRA:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,9 +7,9 @@
 
 Options change values of the recipe; further values follow as name=value (training.epochs=2
 model.subset=10000). ``--lora-recipe`` takes target layers, rank, alpha, experts, composition and
-gate scope from ``adapters/``, by the family of the base model. The CTR model is trained first, by
-all processes together; only the main process writes, and only it judges, unless the base model is
-parted among them (``--shard-base true``, or a launch with FSDP): then every pass is one of all.
+gate scope from ``adapters/``, where families of base models have one each. The CTR model is trained
+first, by all processes together; only the main one writes, and only it judges, unless the base
+model is parted among them (``--shard-base true``, or a launch with FSDP): then all do all passes.
 """
 
 import argparse

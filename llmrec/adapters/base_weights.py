@@ -1,4 +1,7 @@
-"""Evenly spaced values of a base model's weights, by which it is known: in memory or from files.
+"""What a base model is known by, in memory or from files: its weights, and how it computes.
+
+Of each weight these are evenly spaced values; of the configuration, what changes the answers of the
+same weights: heads, positions, norms, windows, factors.
 
 A loaded model has the weights that its files name and that it has parameters for: a folder may hold
 more files (the same weights in another layout) and a file more tensors (tables that older versions
@@ -6,9 +9,10 @@ saved). So of a folder those are read that loading would take.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +22,15 @@ from llmrec.errors import ArtifactError
 from llmrec.storage import read_json
 
 _SAMPLE = 256
+_COMPUTING = (
+    *("model_type", "num_attention_heads", "num_key_value_heads", "n_head", "num_heads"),
+    *("rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "rotary_dim"),
+    *("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
+    *("hidden_act", "hidden_activation", "activation_function", "sliding_window", "layer_types"),
+    *("attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"),
+    *("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"),
+    *("logit_scale", "num_experts_per_tok", "norm_topk_prob", "routed_scaling_factor"),
+)
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -58,9 +71,30 @@ def samples_in(folder: Path) -> Samples:
     return found
 
 
-def hash_of(samples: Samples) -> str:
-    """Of names, shapes and values rounded to bfloat16, 16 hexadecimal digits."""
-    hashed = hashlib.sha256()
+def computation_of(config: Any) -> str:
+    """What a model's configuration says that its weights do not, as JSON; of equal ones the same.
+
+    Args:
+        config: Of transformers.
+    """
+    values = config.get_text_config().to_dict()
+    return json.dumps(
+        {name: values[name] for name in _COMPUTING if values.get(name)}, sort_keys=True
+    )
+
+
+def computation_in(folder: Path) -> str:
+    """As :func:`computation_of`, of a saved model.
+
+    Raises:
+        ArtifactError: The folder holds no model.
+    """
+    return computation_of(_configuration(folder))
+
+
+def hash_of(samples: Samples, computation: str) -> str:
+    """Of names, shapes, values rounded to bfloat16, and computation; 16 hexadecimal digits."""
+    hashed = hashlib.sha256(computation.encode())
     for name, (shape, values) in sorted(samples.items()):
         hashed.update(f"{name} {shape}".encode())
         hashed.update(values.to(torch.bfloat16).float().numpy().tobytes())
@@ -117,10 +151,10 @@ def _places(folder: Path) -> dict[str, Path]:
 
 def _parameters(folder: Path, stored: Mapping[str, Path]) -> dict[str, str]:
     """What the files call each parameter that the loaded model would have."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
+    config = _configuration(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -132,3 +166,12 @@ def _parameters(folder: Path, stored: Mapping[str, Path]) -> dict[str, str]:
             raise ArtifactError(f"{folder} lacks the weight {name!r} of its model.")
         found[name] = own
     return found
+
+
+def _configuration(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{folder} holds no causal language model: {error}.") from None

@@ -140,6 +140,13 @@ class Database:
             connection.execute("VACUUM")
             self._empty_log(connection)
 
+    def close(self) -> None:
+        """Close this thread's connection and empty the log; the next use opens another one."""
+        with self.connection() as connection:
+            self._empty_log(connection)
+            connection.close()
+            self._local.pid = None
+
     def tidy(self) -> None:
         """Empty the log if nobody reads just now; else it is emptied later."""
         with self.connection() as connection:

@@ -44,7 +44,7 @@ def _gates(store: AdapterStore, sample: int) -> dict[str, Any]:
     gates = store.gates.sample(sample)
     if not len(gates):
         return {"gate_entropy": None, "gate_variance": None, "largest_load": None}
-    values = gate_diagnostics(torch.from_numpy(gates))
+    values = gate_diagnostics(torch.from_numpy(gates), store.experts.config.gate_activation)
     return {
         "gate_entropy": values["entropy"],
         "gate_variance": values["variance_across_users"],

@@ -18,7 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import llmrec
-from llmrec.adapters.base_weights import before_rounding, hash_of, samples_in, samples_of
+from llmrec.adapters.base_weights import (
+    before_rounding,
+    computation_in,
+    computation_of,
+    hash_of,
+    samples_in,
+    samples_of,
+)
 from llmrec.adapters.config import GatedLoraConfig
 from llmrec.adapters.gates import GateBank
 from llmrec.errors import ArtifactError
@@ -52,9 +59,10 @@ class BaseModelId:
 
     Attributes:
         name: What it is called, a folder or a name on the hub.
-        fingerprint: Hash of the names, shapes and evenly spaced values of its weights. The values
-            are rounded to bfloat16, so that a model loaded in float32 or bfloat16 is the same;
-            one loaded in float16 is, if ``name`` is the folder it came from.
+        fingerprint: Hash of the names, shapes and evenly spaced values of its weights, and of what
+            its configuration says of how it computes. The values are rounded to bfloat16, so that a
+            model loaded in float32 or bfloat16 is the same; one loaded in float16 is, if ``name``
+            is the folder it came from.
     """
 
     name: str
@@ -63,8 +71,10 @@ class BaseModelId:
     @classmethod
     def of(cls, model: nn.Module, name: str | None = None) -> "BaseModelId":
         """Identify a model that has no adapters on it."""
-        own = name or getattr(getattr(model, "config", None), "_name_or_path", "") or "unnamed"
-        return cls(own, hash_of(before_rounding(samples_of(model), Path(own))))
+        config = getattr(model, "config", None)
+        own = name or getattr(config, "_name_or_path", "") or "unnamed"
+        computation = computation_of(config) if hasattr(config, "get_text_config") else ""
+        return cls(own, hash_of(before_rounding(samples_of(model), Path(own)), computation))
 
     @classmethod
     def of_folder(cls, folder: str | Path) -> "BaseModelId":
@@ -73,7 +83,8 @@ class BaseModelId:
         Raises:
             ArtifactError: It holds no causal language model, or a file is missing or damaged.
         """
-        return cls(str(folder), hash_of(samples_in(Path(folder))))
+        place = Path(folder)
+        return cls(str(folder), hash_of(samples_in(place), computation_in(place)))
 
     def require(self, given: "BaseModelId") -> None:
         """Refuse another base model.
@@ -196,7 +207,8 @@ class Experts:
         """
         self.base.require(given.base)
         for name in ("compose", "gate_scope", "gate_input", "experts", "rank", "alpha", "gate_dim",
-                     "gate_hidden", "gate_activation", "target_modules"):  # fmt: skip
+                     "gate_hidden", "gate_activation", "temperature",
+                     "target_modules"):  # fmt: skip
             ours, theirs = getattr(self.config, name), getattr(given.config, name)
             if ours != theirs:
                 raise ArtifactError(

@@ -104,17 +104,19 @@ def balance_loss(weights: Tensor) -> Tensor:
     return (weights.shape[-1] * load.square().sum(-1) - 1).mean()
 
 
-def gate_diagnostics(weights: Tensor) -> Mapping[str, float]:
+def gate_diagnostics(weights: Tensor, activation: str = "softmax") -> Mapping[str, float]:
     """What tells a working gate from a collapsed one.
 
     Args:
         weights: ``[n, gates, K]`` of different users.
+        activation: The gates' own; with ``sqrt_softmax`` shares are the squares of weights.
 
     Returns:
         ``entropy`` (mean, as a share of log K; 1 is an even mixture), ``variance_across_users``
         (mean over gates and experts) and ``largest_load`` (share of the most used expert).
     """
-    share = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
+    share = weights.square() if activation == "sqrt_softmax" else weights
+    share = share / share.sum(-1, keepdim=True).clamp(min=1e-12)
     entropy = -(share * share.clamp(min=1e-12).log()).sum(-1).mean()
     return {
         "entropy": float(entropy) / max(math.log(weights.shape[-1]), 1e-12),

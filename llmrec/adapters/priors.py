@@ -115,6 +115,20 @@ class Priors:
                 [(name, users, self._form.encode(gate)) for name, (users, gate) in means.items()],
             )
 
+    def fix_everybody_at(self, gate: npt.ArrayLike, users: int) -> None:
+        """Take given weights as everybody's mean, until there are twice as many users.
+
+        Args:
+            gate: ``[gates, blocks]``.
+            users: How many users they are the mean of.
+
+        Raises:
+            DataError: As :meth:`GateTable.put`.
+        """
+        stored = self._form.checked(np.asarray(gate)[None], ["the mean"])
+        with self._database.transaction() as connection:
+            self._replace(connection, _EVERYBODY, (max(users, 1), stored[0].astype(np.float64)))
+
     def put_profiles(self, users: Sequence[UserId], gates: npt.ArrayLike) -> None:
         """Weights made of what is known of people before their first event.
 

@@ -131,6 +131,10 @@ class AdapterStore:
         self.files.budget, self.files.ttl = self.settings.byte_budget, self.settings.ttl
         self.files.shrink()
 
+    def close(self) -> None:
+        """Let go of the file in this thread, for instance to move the folder."""
+        self._database.close()
+
     def put(
         self,
         users: Sequence[UserId],
@@ -157,7 +161,9 @@ class AdapterStore:
         strength = self.settings.prior_events
         if strength and events is not None:
             towards = self.priors.everybody()
-            gates = shrunk(gates, self._even if towards is None else towards, events, strength)
+            if towards is None:  # the first users are drawn to their own mean
+                towards = np.asarray(gates, np.float32).mean(0)
+            gates = shrunk(gates, towards, events, strength)
         return np.asarray(gates, self.settings.gate_dtype).astype(np.float32)
 
     def weights_of(self, states: npt.ArrayLike) -> Array:

@@ -58,6 +58,18 @@ class Settings(Strict):
         return self.of({**self.model_dump(), **changes})
 
 
+def require_new_folder(folder: Path) -> None:
+    """Refuse a place for a new store that holds something.
+
+    Raises:
+        ArtifactError: It does, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder} is a file; choose a folder for the store.")
+    if folder.exists() and any(folder.iterdir()):
+        raise ArtifactError(f"{folder} is not empty; open it, or choose another folder.")
+
+
 def create_folder(
     folder: Path, experts: Experts, bundle: Bundle | None, settings: Settings
 ) -> None:
@@ -66,10 +78,7 @@ def create_folder(
     Raises:
         ArtifactError: The folder holds something or is a file, or the bundle is of other experts.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ArtifactError(f"{folder} is a file; choose a folder for the store.")
-    if folder.exists() and any(folder.iterdir()):
-        raise ArtifactError(f"{folder} is not empty; open it, or choose another folder.")
+    require_new_folder(folder)
     own = Bundle(base_model=experts.base.fingerprint, experts=experts.fingerprint)
     if bundle is not None:
         own.require(bundle)

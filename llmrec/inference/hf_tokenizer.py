@@ -6,6 +6,7 @@ tokens never merge with the prompt's, so that all continuations share the prompt
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,9 @@ class HFTokens:
         fast = getattr(self._tokenizer, "backend_tokenizer", None)
         words = repr(sorted(self._tokenizer.get_vocab().items())) if fast is None else fast.to_str()
         told = repr((type(self._tokenizer).__name__, self.bos, sorted(self.eos), self.adds_bos))
-        return hashlib.sha256((told + words).encode()).hexdigest()[:16]
+        chat = getattr(self._tokenizer, "chat_template", None)
+        asked = "" if chat is None else json.dumps(chat, sort_keys=True)
+        return hashlib.sha256((told + words + asked).encode()).hexdigest()[:16]
 
     def _begun(self, ids: list[int]) -> list[int]:
         if not ids and self.bos is None:

@@ -162,13 +162,28 @@ def test_fallbacks_in_order_and_counted(tmp_path):
 def test_users_with_few_events_are_drawn_to_the_mean(tmp_path):
     opened = store(tmp_path, prior_events=4.0, gate_dtype="float32")
     opened.put(["a", "b"], draw(2), events=[4, 10**9])
-    even = np.full((4, 4), 0.25)
-    np.testing.assert_allclose(opened.gate("a").gate, (draw(2)[0] + even) / 2, atol=1e-6)
+    first = draw(2).mean(0)  # of those who come first; later that of all who are there
+    np.testing.assert_allclose(opened.gate("a").gate, (draw(2)[0] + first) / 2, atol=1e-6)
     np.testing.assert_allclose(opened.gate("b").gate, draw(2)[1], atol=1e-6)
     mean = (opened.gate("a").gate + opened.gate("b").gate) / 2
     opened.put(["c"], draw(1, 3), events=[12])
     expected = 0.75 * draw(1, 3)[0] + 0.25 * mean
     np.testing.assert_allclose(opened.gate("c").gate, expected, atol=1e-6)
+
+
+def test_a_mean_that_is_given_holds_until_users_have_doubled(tmp_path):
+    opened = store(tmp_path, prior_events=1.0, gate_dtype="float32")
+    given = np.full((4, 4), 0.25)
+    given[:, 0], given[:, 1] = 0.4, 0.1
+    opened.priors.fix_everybody_at(given, 2)
+    opened.put(["a", "b"], draw(2), events=[1, 3])
+    np.testing.assert_allclose(opened.gate("a").gate, (draw(2)[0] + given) / 2, atol=1e-6)
+    np.testing.assert_allclose(opened.gate("b").gate, 0.75 * draw(2)[1] + given / 4, atol=1e-6)
+    np.testing.assert_allclose(opened.weights("stranger").weights, given, atol=1e-7)
+    opened.put(["c", "d"], draw(2, 3))
+    np.testing.assert_allclose(opened.weights("x").weights, opened.priors.mean(), atol=1e-6)
+    with pytest.raises(DataError, match="the gate of the mean is not finite"):
+        opened.priors.fix_everybody_at(given * np.nan, 2)
 
 
 def test_clustered_users_share_adapters(tmp_path, monkeypatch):

@@ -32,7 +32,34 @@ def test_the_fingerprint_of_given_weights_stays_what_it_is():
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(torch.arange(weight.numel()).view_as(weight) / 8)
-    assert BaseModelId.of(model).fingerprint == "10553368caa4aab0"
+    assert BaseModelId.of(model).fingerprint == "1d7be5a7bf41d0f4"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 77.0}},
+        {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8},
+        {"rms_norm_eps": 0.1},
+        {"hidden_act": "gelu"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_the_same_weights_that_compute_otherwise_are_another_model(tmp_path, changed):
+    base_model().save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert all(about[name] != value for name, value in changed.items())
+    (tmp_path / "config.json").write_text(json.dumps(about | changed))
+    of_files, of_model = both(tmp_path)
+    assert of_files == of_model != OWN
+
+
+def test_what_changes_no_answer_of_a_model_does_not_count(tmp_path):
+    base_model().save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    about |= {"use_cache": False, "max_position_embeddings": 99, "transformers_version": "1"}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    assert both(tmp_path) == (OWN, OWN)
 
 
 def test_tensors_that_are_no_parameters_do_not_count(tmp_path):

@@ -245,6 +245,13 @@ def test_balance_and_diagnostics():
     assert gated(balance=0.5).balance(one) == pytest.approx(1.5)
 
 
+def test_diagnostics_of_roots_are_those_of_their_squares():
+    shares = torch.tensor([[[0.7, 0.1, 0.1, 0.1]], [[0.4, 0.3, 0.2, 0.1]]])
+    plain, roots = gate_diagnostics(shares), gate_diagnostics(shares.sqrt(), "sqrt_softmax")
+    for name in ("entropy", "largest_load"):
+        assert roots[name] == pytest.approx(plain[name])
+
+
 def test_balance_of_roots_is_that_of_their_squares():
     model = gated(balance=0.5, gate_activation="sqrt_softmax")
     even = torch.full((3, 2, 4), 0.5)
@@ -316,6 +323,7 @@ def test_save_and_load(tmp_path):
         ({"compose": "sum_products"}, "compose=merge_factors"),
         ({"gate_scope": "layer"}, "gate_scope=module"),
         ({"alpha": 8.0}, "alpha=16"),
+        ({"temperature": 2.0}, "temperature=1.0"),
     ],
 )
 def test_experts_of_another_kind_are_refused_by_name(changes, named):

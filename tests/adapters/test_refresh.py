@@ -85,8 +85,9 @@ def test_states_are_drawn_to_the_mean_and_kept_where_they_are_the_same(tmp_path)
     first = refresh_from_states(opened, ["a", "b"], states, events=[3, 1])
     assert (first.new, first.updated, first.unchanged) == (2, 0, 0)
     own = opened.weights_of(states)
-    np.testing.assert_allclose(opened.gate("a").gate, 0.75 * own[0] + 0.25 * 0.25, atol=1e-6)
-    np.testing.assert_allclose(opened.gate("b").gate, 0.5 * own[1] + 0.5 * 0.25, atol=1e-6)
+    mean = own.mean(0)
+    np.testing.assert_allclose(opened.gate("a").gate, 0.75 * own[0] + 0.25 * mean, atol=1e-6)
+    np.testing.assert_allclose(opened.gate("b").gate, 0.5 * own[1] + 0.5 * mean, atol=1e-6)
     plain = refresh_from_states(opened, ["c"], states[:1])  # nothing says how few events
     assert plain.new == 1
     np.testing.assert_allclose(opened.gate("c").gate, own[0], atol=1e-6)
@@ -98,9 +99,10 @@ def test_states_are_drawn_to_the_mean_and_kept_where_they_are_the_same(tmp_path)
 
 def test_few_events_are_drawn_to_the_mean_once(tmp_path):
     opened = store(tmp_path, prior_events=1.0, gate_dtype="float32")
-    given = histories(a=["pen", "pen", "pen"])
+    given = histories(a=["pen", "pen", "pen"], b=["ink", "pen", "ink"])
     refresh(opened, by_share, given)
-    expected = 0.75 * by_share(given)[0] + 0.25 * 0.25
+    own = by_share(given)
+    expected = 0.75 * own[0] + 0.25 * own.mean(0)
     np.testing.assert_allclose(opened.gate("a").gate, expected, atol=1e-6)
 
 

@@ -128,6 +128,15 @@ def test_only_ways_that_train_take_time(seed):
     assert spent == {lifelong.PULLED, lifelong.PLAIN, lifelong.RETRAINED}
 
 
+def test_gates_for_the_stretch_before_the_stream_read_nothing_of_it(seed, stream):
+    earlier = stream.histories.before(stream.since)
+    assert moments_of(stream, stream.old).min() >= stream.since > earlier.times.max()
+    expected = lifelong.judge(seed._first, stream.old, earlier)
+    np.testing.assert_array_equal(seed.old[lifelong.FROZEN], expected)
+    later = lifelong.judge(seed._first, stream.old, stream.histories.before(stream.moments[0]))
+    assert not np.allclose(later, expected)
+
+
 def test_users_that_came_later_are_given_the_mean_gate(seed, stream):
     model = seed._first
     nobody = stream.histories.before(stream.moments[0]).take([0])

@@ -91,3 +91,9 @@ def test_fingerprint_follows_what_the_tokenizer_does():
     assert plain == wrapped(byte_level(), None).fingerprint
     assert plain != wrapped(byte_level([("a", "b")]), None).fingerprint
     assert plain != wrapped(byte_level(), "<bos>").fingerprint
+    asked = []
+    for template in ("{{ messages[0].content }}", "say: {{ messages[0].content }}"):
+        chat = wrapped(byte_level(), None)
+        chat.tokenizer.chat_template = template
+        asked.append(chat.fingerprint)
+    assert len({plain, *asked}) == 3

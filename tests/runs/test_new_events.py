@@ -71,6 +71,12 @@ def test_without_a_clock_events_stand_in_the_order_in_which_they_came(tmp_path):
     }
 
 
+def test_events_that_the_training_learnt_twice_stay_twice(tmp_path):
+    day = Days(tmp_path, model(known(["a"], [["pen", "pen", "ink"]], [10, 10, 30])))
+    lines = ("a,pen,10", "a,clip,40")
+    assert day("user_id,item_id,timestamp", *lines) == {"a": (["pen", "pen", "ink", "clip"], 1)}
+
+
 def test_with_a_clock_an_event_counts_once_and_stands_at_its_time(tmp_path):
     given = known(["a"], [["pen", "ink"]], [10, 30], [5, np.nan], [1, -1])
     day = Days(tmp_path, model(given))

@@ -15,7 +15,6 @@ from llmrec.recommenders.ctr.network import (
     PairNetwork,
     Sizes,
     UserPart,
-    embedding,
     hidden_layers,
 )
 
@@ -34,7 +33,7 @@ class DeepFMNetwork(PairNetwork):
         self.items = ItemFields(config, sizes)
         self.events = EventVectors(config, sizes, self.items)
         self.user = UserPart(config, sizes)
-        self.first_item = embedding(sizes.items, 1, config.init_std)
+        self.first_items = self.items.layers(1)
         self.first_user = nn.Linear(self.user.dim, 1)
         self.drop = nn.Dropout(config.dropout)
         width = self.user.dim + self.items.dim
@@ -55,7 +54,7 @@ class DeepFMNetwork(PairNetwork):
         """``[p]`` log-odds."""
         user = self.user_state(batch)[batch.rows]
         items = self.items(batch.items)
-        first = self.first_item(batch.items) + self.first_user(user)
+        first = self.items(batch.items, self.first_items).sum(-2) + self.first_user(user)
         deep = self.out(self._deep(user, items))
         logits: Tensor = (first + deep).squeeze(-1) + self._products(user, items)
         return logits

@@ -45,26 +45,33 @@ class ItemFields(nn.Module):
     def __init__(self, config: CTRConfig, sizes: Sizes) -> None:
         super().__init__()
         self._fields = [field for field in config.fields if field.kind in ABOUT_ITEMS]
-        self.vectors = nn.ModuleDict()
         for field in self._fields:
-            key, count = module_key(field.name), sizes.items
             if field.kind != "item":
-                self.register_buffer(f"table_{key}", sizes.tables[field.name])
-            if field.kind == "number":
-                self.vectors[key] = nn.Linear(2, config.dim, bias=False)
-                continue
-            if field.kind != "item":
-                count = int(sizes.tables[field.name].max())
-            self.vectors[key] = embedding(count, config.dim, config.init_std)
+                self.register_buffer(f"table_{module_key(field.name)}", sizes.tables[field.name])
+        self._items, self._init_std = sizes.items, config.init_std
+        self.vectors = self.layers(config.dim)
         self.parts = len(self._fields)
         self.dim = config.dim * self.parts
 
-    def forward(self, items: Tensor) -> Tensor:
-        """``[..., parts, dim]`` vectors of item codes ``[...]``."""
+    def layers(self, dim: int) -> nn.ModuleDict:
+        """Fresh vectors of width ``dim`` for the values of each field."""
+        found = nn.ModuleDict()
+        for field in self._fields:
+            key, count = module_key(field.name), self._items
+            if field.kind == "number":
+                found[key] = nn.Linear(2, dim, bias=False)
+                continue
+            if field.kind != "item":
+                count = int(getattr(self, f"table_{key}").max())
+            found[key] = embedding(count, dim, self._init_std)
+        return found
+
+    def forward(self, items: Tensor, layers: nn.ModuleDict | None = None) -> Tensor:
+        """``[..., parts, dim]`` vectors of item codes ``[...]``, its own or those of others."""
         found = []
         for field in self._fields:
             key = module_key(field.name)
-            layer = self.vectors[key]
+            layer = (self.vectors if layers is None else layers)[key]
             if field.kind == "item":
                 found.append(layer(items))
                 continue

@@ -75,7 +75,9 @@ def most_similar(vectors: Tensor, history: Tensor, items: Tensor, rows: Tensor, 
     length = history.shape[1]
     keys = vectors[history]
     found = torch.einsum("pd,pld->pl", vectors[items], keys[rows])
-    # rounding is coarse enough that equal items stay equal, and then the newer event wins
-    ranked = (found * 2**16).round() + torch.arange(length, device=found.device) / (2 * length)
+    # rounding is coarse enough that equal items stay equal, and then the newer event wins; float32
+    # could not tell the places of a long history beside such large numbers
+    places = torch.arange(length, device=found.device, dtype=torch.float64)
+    ranked = (found * 2**16).round().double() + places / (2 * length)
     ranked = ranked.masked_fill(history[rows] == 0, -torch.inf)
     return ranked.topk(min(k, length), dim=1).indices.sort(dim=1).values

@@ -119,7 +119,10 @@ class RecLoRAConfig(BaseModel):
         "are learnt as fast as those in which they differ much.",
     )
     subset: int = Field(
-        70_000, ge=1, description="Most rows that the language model learns from; drawn once."
+        70_000,
+        ge=1,
+        description="Most events that the language model learns from; drawn once. Where "
+        "events have no answer, each comes with ``negatives`` drawn items as further rows.",
     )
     subset_seed: int = Field(0, ge=0, description="Of that draw; the same for all seeds.")
     negatives: int = Field(

@@ -28,7 +28,7 @@ class ExpertUpdate(BaseModel):
         0.1, ge=0, description="Strength of the pull to the present weights; 0 is plain training."
     )
     replay: float = Field(0.5, ge=0, description="Earlier rows learnt again, per new row.")
-    most: int = Field(70_000, ge=1, description="Most new rows; drawn evenly.")
+    most: int = Field(70_000, ge=1, description="Most new events; drawn evenly.")
     seed: int = Field(0, ge=0, description="Of the rows that are drawn.")
     training: TrainingConfig = Field(
         default_factory=lambda: TrainingConfig(epochs=1, batch_size=128, learning_rate=1e-3),

@@ -253,6 +253,7 @@ class RecLoRA(BaseRecommender[RecLoRAConfig]):
         self.details |= {
             "bundle": bundle.to_dict(),
             "action": ranker.questions.action,
+            "prompt": ranker.questions.prompt,
             "trained_until": ranker.ctr.trained_until,
             "rows": len(rows),
             "cut_names": ranker.questions.writer.cut_names,

@@ -110,7 +110,8 @@ class AnswerLoss(nn.Module):
             )
         everybody = torch.cat(gates)  # a bucket alone may hold a single user
         total = total + self.lora.balance(everybody) * batch.n_targets
-        self._load = self._load or gate_diagnostics(everybody.detach())
+        activation = self.lora.config_lora.gate_activation
+        self._load = self._load or gate_diagnostics(everybody.detach(), activation)
         return total if self._pull is None else total + self._pull.penalty() * batch.n_targets
 
     def _further_passes(self, batch: PromptBatch, gates: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 A prompt is a *beginning*, which tells the history, and an *end*, which names the item in question.
 Both are read by the tokenizer on their own, so all prompts of one history have the same beginning,
 token by token, and a beginning leaves room for the longest end. What stands in a title like a mark
-of a chat format is broken up.
+of a chat format is broken up, and a title is one line, so that it cannot tell events of its own.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,8 @@ class PromptWriter:
                 f"RecLoRA fills {', '.join(sorted(_VARIABLES))}."
             )
         markers = markers_of(tokens.tokenizer)
-        safe = [neutralised(name.replace(_MARK, ""), markers) for name in names]
+        lines = [" ".join(name.replace(_MARK, "").splitlines()) for name in names]
+        safe = [neutralised(line, markers) for line in lines]
         self._names, self._sizes = self._cut(safe, title_tokens)
         self.cut_names = sum(a != b for a, b in zip(safe, self._names, strict=True))
         begin, tail = self._parts([], None)

@@ -1,5 +1,6 @@
 """The text side: which events of a history are told, and the prompts about items after it."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Questions:
         tokens: As given.
         action: As given.
         vectors: As given.
+        prompt: Hash of the template.
         writer: What turns events into tokens.
 
     Raises:
@@ -54,6 +56,7 @@ class Questions:
     ) -> None:
         self._config, self.tokens, self.action, self.vectors = config, tokens, action, vectors
         template = load_template(config.prompt)
+        self.prompt = template.fingerprint
         self.writer = PromptWriter(
             tokens, template, names, action, config.max_tokens, config.title_tokens
         )
@@ -84,6 +87,13 @@ class Questions:
             items: ``[n]`` items in question; read only where the search is by them.
         """
         config = self._config
+        labels = None
+        if self.action == "like":
+            labels = labels_of(histories, config.ctr.liked_above)
+            if labels is None:
+                _tell_of_missing_answers(histories)
+            else:  # nothing can be told of an event that says nothing
+                histories, labels = _answered(histories, labels)
         by_target = config.retrieval == "target_topk"
         index, offsets = told_events(
             histories,
@@ -93,16 +103,31 @@ class Questions:
             self.vectors,
             items if by_target else None,
         )
-        liked = None
-        if self.action == "like":
-            labels = labels_of(histories, config.ctr.liked_above)
-            liked = None if labels is None else labels[index]
-        codes = histories.items[index]
-        if liked is None:
-            return Told(codes, None, offsets)
-        said = ~np.isnan(liked)  # nothing can be told of an event that says nothing
-        kept = np.bincount(row_of_each(offsets)[said], minlength=len(histories))
-        return Told(codes[said], liked[said] > 0, offsets_of(kept))
+        liked = None if labels is None else labels[index] > 0
+        return Told(histories.items[index], liked, offsets)
+
+
+def _answered(histories: Histories, labels: Float32) -> tuple[Histories, Float32]:
+    """The events that say whether they were liked, and what they say."""
+    said = ~np.isnan(labels)
+    if said.all():
+        return histories, labels
+    kept = np.bincount(row_of_each(histories.offsets)[said], minlength=len(histories))
+    left = Histories(
+        histories.user_ids, histories.items[said], offsets_of(kept), histories.vocabulary
+    )
+    return left, labels[said]
+
+
+def _tell_of_missing_answers(histories: Histories) -> None:
+    if histories.items.size:
+        warnings.warn(
+            "this reclora model learnt from events that say whether they were liked, and these "
+            "histories do not say; prompts tell their events as chosen, which it never learnt. "
+            "Give histories with labels or ratings.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def item_names(

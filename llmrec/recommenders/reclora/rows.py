@@ -54,7 +54,7 @@ def late_rows(
     Args:
         train: Training histories.
         since: Unix seconds from which on events are taken; None takes all.
-        most: Rows that are kept, drawn evenly.
+        most: Events that are kept, drawn evenly; negatives come on top.
         seed: Of that draw and of the negatives.
         negatives: Items drawn per event where nothing tells what was liked.
         liked_above: Where events have ratings and no labels, those above this are liked.
@@ -88,8 +88,8 @@ def newer_rows(
         histories: Whole histories, the new events included.
         since: As for :func:`late_rows`: replayed rows are not older.
         moment: Unix seconds from which on events are new.
-        most: New rows that are kept, drawn evenly.
-        replay: Earlier rows per new row, as far as there are any, drawn evenly.
+        most: New events that are kept, drawn evenly; negatives come on top.
+        replay: Earlier events per new one, as far as there are any, drawn evenly.
         seed: Of these draws and of the negatives.
         negatives: As for :func:`late_rows`.
         liked_above: As for :func:`late_rows`.

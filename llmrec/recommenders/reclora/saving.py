@@ -81,8 +81,8 @@ def restored(
         state: What :func:`state_of` and :func:`personal_state_of` gave; the latter may be missing.
 
     Raises:
-        ArtifactError: The base model, its tokenizer or the CTR model is another one; what is
-            needed of users was left out; or the training did not come to an end.
+        ArtifactError: The base model, its tokenizer, the prompt or the CTR model is another one;
+            what is needed of users was left out; or the training did not come to an end.
     """
     if missing := {"bundle", "action", "trained_until"} - details.keys():
         raise ArtifactError(
@@ -101,6 +101,11 @@ def restored(
     require_same_ctr(bundle, ctr, users_left_out)
     names = item_names(config, vocabulary, titles)
     questions = Questions(config, base.tokens, names, details["action"], state.get("similar"))
+    if (asked := details.get("prompt", questions.prompt)) != questions.prompt:
+        raise ArtifactError(
+            f"this reclora model was trained with another text of the prompt {config.prompt!r} "
+            f"({asked}, now {questions.prompt}); give back the text it had."
+        )
     return restored_ranker(config, base, questions, ctr, state)
 
 

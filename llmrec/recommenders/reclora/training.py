@@ -229,7 +229,7 @@ def diagnose(ranker: Ranker, rows: JudgedRows) -> Mapping[str, Any]:
     inputs = None if ranker.inputs is None else ranker.inputs.of(ranker.ctr, histories, items)
     weights = ranker.weights_uncounted(inputs, np.maximum(histories.lengths, 1))
     similarity = expert_similarity(ranker.lora.experts())
-    gates = gate_diagnostics(weights)
+    gates = gate_diagnostics(weights, ranker.lora.config_lora.gate_activation)
     entropy, variance = gates["entropy"], gates["variance_across_users"]
     return {
         "users": len(newest),

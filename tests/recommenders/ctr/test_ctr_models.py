@@ -152,6 +152,45 @@ def test_search_equals_sorting():
     assert 0 in found[2].tolist()  # the one event there is comes with padding
 
 
+def test_of_equal_events_the_newest_are_found_in_a_long_history():
+    vectors = torch.nn.functional.normalize(torch.ones(3, 4), dim=1)
+    history = torch.ones(1, 500, dtype=torch.long)
+    found = most_similar(vectors, history, torch.tensor([2]), torch.tensor([0]), 5)
+    assert found.tolist() == [[495, 496, 497, 498, 499]]
+
+
+def test_deepfm_knows_of_items_what_its_fields_say():
+    fields = [{"name": "kind", "kind": "category", "column": "kind"}]
+    model = DeepFM(**SMALL, fields=fields, training={"epochs": 3, "learning_rate": 0.1})
+    train = SPLIT.train_histories()
+    scores = model.use_catalog(SPLIT.dataset.catalog).fit(train).score_catalog(train)
+    codes = model.vocabulary.encode(pl.Series(range(12))) - 1
+    for first in (0, 1):
+        alike = scores[:, codes[first::2]]
+        np.testing.assert_array_equal(alike, np.repeat(alike[:, :1], 6, axis=1))
+    assert np.abs(scores[:, codes[0]] - scores[:, codes[1]]).max() > 0.01
+
+
+def test_deepfm_is_bias_first_order_products_and_depth():
+    """Guo et al. (2017), equations 1 to 4, written out for every pair of fields."""
+    fields = ["item", {"name": "kind", "kind": "category", "column": "kind"}]
+    options = {**SMALL, "fields": fields, "dropout": 0.0, "training": {"epochs": 1}}
+    model = DeepFM(**options).use_catalog(SPLIT.dataset.catalog).fit(SPLIT.train_histories())
+    net, histories = model._net, SPLIT.train_histories().take([0])
+    state = torch.from_numpy(model.user_state(histories))[0]
+    kind = net.items.table_kind
+    for item in range(1, 13):
+        value = int(kind[item, 0])
+        tower = net.items.vectors
+        own = [state[:4], tower["item"].weight[item], tower["kind"].weight[value]]
+        first = net.first_items["item"].weight[item] + net.first_items["kind"].weight[value]
+        products = sum(a @ b for a, b in itertools.combinations(own, 2))
+        deep = net.out(net.hidden(torch.cat([state, *own[1:]])[None]))[0]
+        odds = (first + net.first_user(state) + products + deep).item()
+        found = model.score_pairs(histories, np.array([item], dtype=np.int32))
+        assert found[0] == pytest.approx(1 / (1 + np.exp(-odds)), rel=1e-5)
+
+
 def test_a_search_that_keeps_everything_is_din():
     options = {**SMALL, "history": 12, "attention_hidden": 4, "training": {"epochs": 1}}
     sim = SIM(**options, found=12).fit(SPLIT.train_histories())

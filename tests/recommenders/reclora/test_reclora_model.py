@@ -25,6 +25,7 @@ from llmrec.errors import (
 from llmrec.evaluation.metrics.pairs import auc
 from llmrec.recommenders.popularity import Popularity
 from llmrec.recommenders.reclora import RecLoRA, RecLoRAConfig
+from llmrec.resources import resource_dir
 from llmrec.templates import load_template
 from llmrec.testing.tiny_llama import save_tiny_llama
 
@@ -351,6 +352,33 @@ def test_other_parts_are_refused_by_name(saved, tmp_path, what, sentence):
     copy_with(saved, tmp_path / "copy", bundle={what: "0" * 16})
     with pytest.raises(ArtifactError, match=sentence):
         RecLoRA.from_pretrained(tmp_path / "copy")
+
+
+def test_another_text_of_the_prompt_is_refused_by_name(base_folder, tmp_path):
+    template = (resource_dir("prompts") / "yes_no_question.md.jinja").read_text()
+    (tmp_path / "own.jinja").write_text(template)
+    model = fitted_on(SPLIT, make_model(base_folder, prompt=str(tmp_path / "own.jinja")))
+    model.save_pretrained(tmp_path / "model")
+    assert RecLoRA.from_pretrained(tmp_path / "model").is_fitted
+    (tmp_path / "own.jinja").write_text(template.replace("{{ title }}", "this: {{ title }}"))
+    with pytest.raises(ArtifactError, match="trained with another text of the prompt"):
+        RecLoRA.from_pretrained(tmp_path / "model")
+
+
+def test_events_without_an_answer_take_no_room_in_prompts(model):
+    train = SPLIT.train_histories().take([0, 1])
+    labels = train.labels.copy()
+    labels[7:10] = -1  # the newest of the first person
+    partly = dataclasses.replace(train, labels=labels)
+    told = model.ranker.questions.told(partly)
+    np.testing.assert_array_equal(told.items, np.r_[train.items[4:7], train.items[17:20]])
+    np.testing.assert_array_equal(told.liked, np.r_[labels[4:7], labels[17:20]] > 0)
+
+
+def test_histories_without_answers_are_told_of(model):
+    bare = Histories.from_lists({"guest": [1, 2]}, model.vocabulary)
+    with pytest.warns(UserWarning, match="these histories do not say; prompts tell their events"):
+        model.rank(bare, candidates=[3, 4])
 
 
 def copy_with(saved, target, bundle=None, **config):

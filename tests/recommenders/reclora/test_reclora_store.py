@@ -11,8 +11,10 @@ from reclora_worlds import fitted_on, liking_world, make_model
 from llmrec.adapters.refresh import refresh
 from llmrec.adapters.store import AdapterStore
 from llmrec.cli import main
+from llmrec.data.histories import Histories
 from llmrec.errors import ArtifactError, ConfigError, DataError
 from llmrec.recommenders.popularity import Popularity
+from llmrec.recommenders.reclora import RecLoRA
 
 SPLIT = liking_world()
 
@@ -28,12 +30,45 @@ def test_gates_of_a_new_store_are_drawn_to_the_mean_as_a_refresh_draws_them(mode
     known = model.known_histories
     assert set(known.lengths) == {10}
     stored = np.stack([store.gate(user).gate for user in known.user_ids])
-    np.testing.assert_allclose(stored, 0.5 * model.gates(known) + 0.5 * 0.5, atol=1e-6)
-    # the mean is now that of users, which is not the even mixture that there was at first
-    mean = store.priors.mean()
-    refresh(store, model, known)
-    later = np.stack([store.gate(user).gate for user in known.user_ids])
-    np.testing.assert_allclose(later, 0.5 * model.gates(known) + 0.5 * mean, atol=1e-6)
+    mean = model.ranker.prior
+    assert np.abs(mean - 0.5).max() > 1e-3  # not the even mixture
+    np.testing.assert_allclose(stored, 0.5 * model.gates(known) + 0.5 * mean, atol=1e-6)
+    assert refresh(store, model, known).unchanged == 24
+
+
+def test_strangers_get_from_the_store_what_the_model_gives_them(model, tmp_path):
+    store = model.make_store(tmp_path / "store", gate_dtype="float32")
+    nothing = Histories.from_lists({"stranger": []}, model.vocabulary)
+    served = store.weights("stranger")
+    np.testing.assert_array_equal(served.weights, model.gates(nothing)[0])
+    assert served.origin.found == "prior"
+    model.save_pretrained(tmp_path / "bare", include_users=False)
+    bare = RecLoRA.from_pretrained(tmp_path / "bare").make_store(tmp_path / "empty")
+    assert len(bare.gates) == 0
+    np.testing.assert_allclose(bare.weights("x").weights, model.ranker.prior, atol=1e-3)
+
+
+def test_a_store_that_was_broken_off_is_not_there(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(AdapterStore, "put", failing_after(1, AdapterStore.put))
+    monkeypatch.setattr("llmrec.recommenders.base._BLOCK", 10)
+    with pytest.raises(KeyboardInterrupt):
+        model.make_store(tmp_path / "store")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert len(model.make_store(tmp_path / "store").gates) == 24
+
+
+def failing_after(calls, method):
+    """A method that is broken off in a later call."""
+    made = []
+
+    def call(*arguments, **options):
+        made.append(1)
+        if len(made) > calls:
+            raise KeyboardInterrupt
+        return method(*arguments, **options)
+
+    return call
 
 
 def test_a_store_is_made_and_refreshed_on_the_command_line(model, tmp_path, capsys):
@@ -51,7 +86,7 @@ def test_a_store_is_made_and_refreshed_on_the_command_line(model, tmp_path, caps
     store = AdapterStore(folder, model.bundle)
     assert (store.settings.byte_budget, store.settings.ttl) == (12345, None)
     known = model.known_histories
-    expected = 0.5 * model.gates(known)[3] + 0.5 * 0.5
+    expected = 0.5 * model.gates(known)[3] + 0.5 * model.ranker.prior
     np.testing.assert_allclose(store.gate(known.user_ids[3]).gate, expected, atol=1e-6)
     events = tmp_path / "events.csv"
     events.write_text(f"user_id,item_id,timestamp,label\n{known.user_ids[3]},1,900,1\n")
