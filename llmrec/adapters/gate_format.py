@@ -1,12 +1,13 @@
 """How gate weights are written: the bytes of one user's weights, checked before and after."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from llmrec.errors import DataError
+from llmrec.errors import ArtifactError, DataError
 
 Array = npt.NDArray[np.float32]
 
@@ -22,6 +23,15 @@ class GateFormat:
 
     shape: tuple[int, int]
     dtype: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of one user's weights."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def fits(self, blob: object) -> bool:
+        """Whether something read from a store can be weights."""
+        return isinstance(blob, bytes) and len(blob) == self.size
 
     def checked(self, gates: npt.ArrayLike, owners: list[str]) -> npt.NDArray[Any]:
         """Weights of several users or groups as they will be stored.
@@ -57,7 +67,17 @@ class GateFormat:
         return gate.astype(self.dtype).tobytes()
 
     def decode(self, blob: bytes) -> Array:
-        """Inverse of :meth:`encode`, in float32."""
+        """Inverse of :meth:`encode`, in float32.
+
+        Raises:
+            ArtifactError: The bytes are too few or too many: the file is damaged.
+        """
+        if not self.fits(blob):
+            raise ArtifactError(
+                f"the store's file is damaged: weights in it have {len(blob)} bytes in place of "
+                f"{self.size}. 'llmrec adapters verify' says whose; 'llmrec adapters refresh' "
+                "writes a user's gate anew."
+            )
         return np.frombuffer(blob, dtype=self.dtype).reshape(self.shape).astype(np.float32)
 
     def none(self) -> Array:

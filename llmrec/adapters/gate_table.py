@@ -21,6 +21,18 @@ from llmrec.errors import DataError, UnknownIdError
 _AT_ONCE = 20_000
 _KEYS_PER_QUERY = 500
 _FIELDS = "g.user, g.gate, g.version, g.source, g.time, g.centroid"
+_MEAN = "CASE w.name WHEN '' THEN 'everybody' ELSE 'group ' || quote(w.name) END"
+_WEIGHTS = (
+    ("the gate of user", "w.user", "gates w", "refresh it"),
+    (
+        "an earlier gate of user", "g.user", "earlier w JOIN gates g ON g.id = w.id",
+        "it cannot be rolled back to, and goes when later ones come",
+    ),
+    ("the profile of user", "w.user", "profiles w", "put it again"),
+    ("the mean of", _MEAN, "priors w", "fix means again"),
+    ("centroid", "w.id", "centroids w", "cluster users again"),
+)  # fmt: skip
+"""Where weights stand: what they are, whose, the tables, and what mends them."""
 
 
 class GateRow(NamedTuple):
@@ -60,13 +72,25 @@ class GateTable:
         with self._database.connection() as connection:
             return int(connection.execute("SELECT count(*) FROM gates").fetchone()[0])
 
-    def put(self, users: Sequence[UserId], gates: npt.ArrayLike, source: str) -> None:
+    def put(
+        self,
+        users: Sequence[UserId],
+        gates: npt.ArrayLike,
+        source: str,
+        over: npt.ArrayLike | None = None,
+    ) -> npt.NDArray[np.bool_]:
         """Write gates, all or none; a user who has some gets a new version.
 
         Args:
             users: Different ids.
             gates: ``[n, gates, blocks]``.
             source: Where they come from.
+            over: ``[n]`` versions as :meth:`versions_now` gave them before the gates were computed;
+                a user who has another by now (forgotten, or given a gate, meanwhile) is left out.
+                None writes whatever is there.
+
+        Returns:
+            ``[n]`` whose gates were written.
 
         Raises:
             DataError: Shapes do not fit, a weight is not finite, an id is not valid or repeated.
@@ -77,9 +101,20 @@ class GateTable:
         stored = self._form.checked(gates, [f"user {key}" for key in keys])
         with self._database.transaction() as connection:
             centroids = self._clusters.read(connection)
-            for start in range(0, len(keys), _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
-                self._put(connection, keys[part], stored[part], source, centroids)
+            ours = np.ones(len(keys), dtype=bool)
+            if over is not None:
+                ours = self._versions_of(connection, keys) == np.asarray(over)
+            rows = np.flatnonzero(ours)
+            for start in range(0, rows.size, _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
+                names = [keys[row] for row in part.tolist()]
+                self._put(connection, names, stored[part], source, centroids)
+        return ours
+
+    def versions_now(self, users: Sequence[UserId]) -> npt.NDArray[np.int64]:
+        """``[n]`` version of every user's present gate, 0 where there is none."""
+        with self._database.connection() as connection:
+            return self._versions_of(connection, [user_key(user) for user in users])
 
     def get(self, user: UserId) -> GateRow | None:
         """One user's gate, or None."""
@@ -120,7 +155,7 @@ class GateTable:
             The new version.
 
         Raises:
-            UnknownIdError: The user, or the version, is not there.
+            UnknownIdError: The user, or the version, is not there, or goes in this moment.
         """
         rows = {row.version: row for row in self.versions(user)}
         if not rows:
@@ -130,8 +165,12 @@ class GateTable:
                 f"version {version} of user {user!r} is not kept; there are "
                 f"{', '.join(map(str, rows))}."
             )
-        self.put([user], rows[version].gate[None], f"rollback to {version}")
-        return max(rows) + 1
+        newest = max(rows)
+        if not self.put([user], rows[version].gate[None], f"rollback to {version}", [newest]).all():
+            raise UnknownIdError(
+                f"user {user!r} was forgotten, or got another gate, in this moment; look again."
+            )
+        return newest + 1
 
     def rows(self, limit: int | None = None) -> Iterator[GateRow]:
         """Rows in the order in which users came; read in parts, so that nobody waits for them."""
@@ -159,8 +198,22 @@ class GateTable:
         return np.stack(found) if found else self._form.none()
 
     def damage(self) -> list[str]:
-        """What is wrong with the file of gates and of all else that is not an adapter."""
-        return self._database.damage()
+        """What is wrong with the file of gates and of all else that is not an adapter.
+
+        First its structure; where that is whole, weights with too few or too many bytes.
+        """
+        found = self._database.damage()
+        size, odd = self._form.size, "typeof({0}) != 'blob' OR length({0}) != ?"
+        with self._database.connection() as connection:
+            for what, column, tables, remedy in () if found else _WEIGHTS:
+                query = (
+                    f"SELECT {column}, length(w.gate) FROM {tables} WHERE {odd.format('w.gate')}"
+                )
+                found += [
+                    f"{what} {whose} has {length} bytes in place of {size}; {remedy}."
+                    for whose, length in connection.execute(query, (size,))
+                ]
+        return found
 
     def delete(self, connection: sqlite3.Connection, user: UserId) -> bool:
         """Remove a user and all versions in a transaction; returns whether there was one."""
@@ -170,8 +223,11 @@ class GateTable:
             "DELETE FROM earlier WHERE id = (SELECT id FROM gates WHERE user = ?)", (key,)
         )
         connection.execute("DELETE FROM gates WHERE user = ?", (key,))
-        if old:
-            add_to_sums(connection, -1, -old[key].astype(np.float64))
+        for gate in old.values():
+            if gate is None:
+                self._sum_anew(connection)
+            else:
+                add_to_sums(connection, -1, -gate.astype(np.float64))
         return bool(old)
 
     def _put(
@@ -183,7 +239,8 @@ class GateTable:
         centroids: Array,
     ) -> None:
         old = self._gates_of(connection, keys)
-        self._keep_earlier(connection, list(old))
+        whole = {key: gate for key, gate in old.items() if gate is not None}
+        self._keep_earlier(connection, list(whole))
         nearest = self._clusters.nearest(stored.astype(np.float32), centroids)
         now = int(time.time())
         rows = [
@@ -197,10 +254,22 @@ class GateTable:
             "centroid = excluded.centroid",
             rows,
         )
+        if len(whole) < len(old):
+            self._sum_anew(connection)
+            return
         change = stored.astype(np.float64).sum(axis=0)
-        for gate in old.values():
+        for gate in whole.values():
             change -= gate
         add_to_sums(connection, len(keys) - len(old), change)
+
+    def _sum_anew(self, connection: sqlite3.Connection) -> None:
+        """After a damaged gate, of which nobody knows what it had added to the sums."""
+        connection.execute("DELETE FROM sums")
+        count, total = 0, np.zeros(self._form.shape)
+        for (blob,) in connection.execute("SELECT gate FROM gates"):
+            if self._form.fits(blob):
+                count, total = count + 1, total + self._form.decode(blob)
+        add_to_sums(connection, count, total)
 
     def _keep_earlier(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
         if not self._keep:
@@ -216,14 +285,30 @@ class GateTable:
             [(key, key, self._keep) for key in keys],
         )
 
-    def _gates_of(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Array]:
-        found: dict[str, Array] = {}
+    def _gates_of(
+        self, connection: sqlite3.Connection, keys: Sequence[str]
+    ) -> dict[str, Array | None]:
+        """Gates of those who have one; None for a damaged one, which must not stand in the way."""
+        form = self._form
+        return {
+            key: form.decode(blob) if form.fits(blob) else None
+            for key, blob in self._values(connection, "gate", keys)
+        }
+
+    def _versions_of(
+        self, connection: sqlite3.Connection, keys: Sequence[str]
+    ) -> npt.NDArray[np.int64]:
+        found = dict(self._values(connection, "version", keys))
+        return np.array([found.get(key, 0) for key in keys], dtype=np.int64)
+
+    def _values(
+        self, connection: sqlite3.Connection, column: str, keys: Sequence[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Keys and values of those users who have a gate."""
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             part = keys[start : start + _KEYS_PER_QUERY]
-            marks = ",".join("?" * len(part))
-            rows = connection.execute(f"SELECT user, gate FROM gates WHERE user IN ({marks})", part)
-            found |= {key: self._form.decode(blob) for key, blob in rows}
-        return found
+            query = f"SELECT user, {column} FROM gates WHERE user IN ({','.join('?' * len(part))})"
+            yield from connection.execute(query, part)
 
     def _row(self, row: tuple[Any, ...]) -> GateRow:
         return GateRow(user_of(row[0]), self._form.decode(row[1]), *row[2:])

@@ -13,21 +13,49 @@ if TYPE_CHECKING:
     from llmrec.adapters.store import AdapterStore
 
 
+BudgetOption = Annotated[
+    int | None, typer.Option(min=1, help="Most bytes of adapters on disk.  [default: 10 GiB]")
+]
+TtlOption = Annotated[
+    float | None, typer.Option(min=0, help="Seconds an unused adapter stays.  [default: no end]")
+]
+PriorEventsOption = Annotated[
+    float, typer.Option(min=0, help="Events at which a user's own gate counts half; 0: fully.")
+]
+EventsOption = Annotated[
+    Path | None, typer.Option(help="Events since the last refresh, which are kept; needs --run.")
+]
+StatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A table user_id, state, ctr_model, [events, new_events] in place of --run and "
+        "--events."
+    ),
+]
+WholeOption = Annotated[
+    bool,
+    typer.Option(
+        "--whole-histories",
+        help="EVENTS and those kept are all that their users did; needed where the run does "
+        "not say what its users did.",
+    ),
+]
+MinEventsOption = Annotated[
+    int, typer.Option(min=0, help="Leave users with fewer new events as they are.")
+]
+MinDriftOption = Annotated[
+    float, typer.Option(min=0, help="Replace a gate only if a weight moves further.")
+]
+
+
 def create(
     store: StoreArgument,
     run: Annotated[Path, typer.Option(help="A run of a RecLoRA model.")],
-    byte_budget: Annotated[
-        int | None, typer.Option(min=1, help="Most bytes of adapters on disk.  [default: 10 GiB]")
-    ] = None,
-    ttl: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds an unused adapter stays.  [default: no end]"),
-    ] = None,
+    byte_budget: BudgetOption = None,
+    ttl: TtlOption = None,
     gate_dtype: Annotated[str, typer.Option(help="Of gates: float16 or float32.")] = "float16",
     keep_versions: Annotated[int, typer.Option(min=0, help="Earlier gates kept of each user.")] = 2,
-    prior_events: Annotated[
-        float, typer.Option(min=0, help="Events at which a user's own gate counts half; 0: fully.")
-    ] = 0.0,
+    prior_events: PriorEventsOption = 0.0,
     rank: Annotated[
         int | None, typer.Option(min=1, help="Of adapters.  [default: the exact one]")
     ] = None,
@@ -37,22 +65,12 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a store with the gates of all users that a run's model knows."""
-    from llmrec.errors import ConfigError
-    from llmrec.recommenders.reclora import RecLoRA
-    from llmrec.runs.loading import load
-
-    model = load(run)
-    if not isinstance(model, RecLoRA):
-        raise ConfigError(
-            f"{run} holds a model {model.name!r}, which has no experts; name a RecLoRA run."
-        )
     settings: dict[str, Any] = {"gate_dtype": gate_dtype, "keep_versions": keep_versions,
                                 "prior_events": prior_events, "rank": rank, "dtype": dtype,
                                 "ttl": ttl or None}  # fmt: skip
     if byte_budget is not None:
         settings["byte_budget"] = byte_budget
-    progress("computing gates")
-    made = model.make_store(store, **settings)
+    made = _made_of(run, store, settings)
     if as_json:
         print_json({"folder": store, "users": len(made.gates), "bundle": made.bundle.to_dict()})
     else:
@@ -62,32 +80,12 @@ def create(
 def refresh(
     store: StoreArgument,
     run: Annotated[Path | None, typer.Option(help="A run whose model gives gates.")] = None,
-    events: Annotated[
-        Path | None,
-        typer.Option(help="Events since the last refresh, which are kept; needs --run."),
-    ] = None,
-    states: Annotated[
-        Path | None,
-        typer.Option(
-            help="A table user_id, state, ctr_model, [events, new_events] in place of --run and "
-            "--events."
-        ),
-    ] = None,
-    whole_histories: Annotated[
-        bool,
-        typer.Option(
-            "--whole-histories",
-            help="EVENTS and those kept are all that their users did; needed where the run does "
-            "not say what its users did.",
-        ),
-    ] = False,
+    events: EventsOption = None,
+    states: StatesOption = None,
+    whole_histories: WholeOption = False,
     source: Annotated[str, typer.Option(help="Written beside the gates.")] = "refresh",
-    min_events: Annotated[
-        int, typer.Option(min=0, help="Leave users with fewer new events as they are.")
-    ] = 1,
-    min_drift: Annotated[
-        float, typer.Option(min=0, help="Replace a gate only if a weight moves further.")
-    ] = 0.0,
+    min_events: MinEventsOption = 1,
+    min_drift: MinDriftOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Compute new gates from new events, or from states of users; no training."""
@@ -99,22 +97,39 @@ def refresh(
         raise ConfigError("give --run with --events, or --states.")
     if whole_histories and events is None:
         raise ConfigError("--whole-histories is about --events.")
-    opened, limits = open_store(store), {"min_events": min_events, "min_drift": min_drift}
-    left_out = 0
-    if states is not None:
-        done = _from_states(opened, states, name=source, **limits)
+    opened, left_out = open_store(store), 0
+    options: dict[str, Any] = {"name": source, "min_events": min_events, "min_drift": min_drift}
+    if run is not None and events is not None:
+        done, left_out = _from_run(opened, run, events, whole=whole_histories, **options)
     else:
-        assert run is not None
-        assert events is not None
-        done, left_out = _from_run(
-            opened, run, events, name=source, whole=whole_histories, **limits
-        )
+        assert states is not None
+        done = _from_states(opened, states, **options)
     if as_json:
         print_json({**asdict(done), "events_of_unknown_items": left_out})
-        return
+    else:
+        _tell(done, left_out)
+
+
+def _tell(done: "Refreshed", left_out: int) -> None:
     print(f"{done.new:,} new users, {done.updated:,} updated, {done.unchanged:,} unchanged")
+    if done.overtaken:
+        print(f"{done.overtaken:,} were forgotten, or got another gate, meanwhile and were left")
     if left_out:
         print(f"{left_out:,} events of items that the model does not know were left out")
+
+
+def _made_of(run: Path, store: Path, settings: dict[str, Any]) -> "AdapterStore":
+    from llmrec.errors import ConfigError
+    from llmrec.recommenders.reclora import RecLoRA
+    from llmrec.runs.loading import load
+
+    model = load(run)
+    if not isinstance(model, RecLoRA):
+        raise ConfigError(
+            f"{run} holds a model {model.name!r}, which has no experts; name a RecLoRA run."
+        )
+    progress("computing gates")
+    return model.make_store(store, **settings)
 
 
 def _from_states(opened: "AdapterStore", path: Path, **options: Any) -> "Refreshed":

@@ -119,7 +119,7 @@ def test_refresh_from_states(llmrec_cli, opened, tmp_path):
     table.write_parquet(tmp_path / "states.parquet")
     words = ("adapters", "refresh", opened.folder, "--states")
     night = (tmp_path / "states.parquet", "--source", "night", "--json")
-    unknown = {"events_of_unknown_items": 0}
+    unknown = {"overtaken": 0, "events_of_unknown_items": 0}
     found = told(llmrec_cli(*words, *night))
     assert found == {"new": 1, "updated": 1, "unchanged": 0, **unknown}
     assert told(llmrec_cli(*words, *night)) == {"new": 0, "updated": 0, "unchanged": 2, **unknown}
@@ -145,6 +145,23 @@ def test_refresh_from_states(llmrec_cli, opened, tmp_path):
     outcome = llmrec_cli(*words, tmp_path / "states.csv")
     assert (outcome.status, "must be one of .parquet" in outcome.err) == (2, True)
     assert AdapterStore(opened.folder).gate("ann").version == 2
+
+
+def test_a_refresh_tells_of_users_who_were_forgotten_meanwhile(
+    llmrec_cli, opened, tmp_path, monkeypatch
+):
+    table = pl.DataFrame({"user_id": ["ann", "new"], "state": [[0.5] * 6] * 2})
+    table.write_parquet(tmp_path / "states.parquet")
+    real = AdapterStore.weights_of
+
+    def weights_of(self, states):
+        self.forget("ann")
+        return real(self, states)
+
+    monkeypatch.setattr(AdapterStore, "weights_of", weights_of)
+    words = ("adapters", "refresh", opened.folder, "--states", tmp_path / "states.parquet")
+    assert "1 were forgotten, or got another gate" in llmrec_cli(*words).out
+    assert [opened.gate(user) is None for user in ("ann", "new")] == [True, False]
 
 
 def test_limits_hold_for_states(llmrec_cli, opened, tmp_path):
@@ -219,7 +236,8 @@ def test_refresh_from_a_run(llmrec_cli, opened, small_run, tmp_path, monkeypatch
     )
     words = ("--run", small_run, "--events", tmp_path / "events.csv", "--json")
     found = told(llmrec_cli("adapters", "refresh", opened.folder, *words))
-    assert found == {"new": 2, "updated": 0, "unchanged": 0, "events_of_unknown_items": 1}
+    counted = {"new": 2, "updated": 0, "unchanged": 0, "overtaken": 0}
+    assert found == {**counted, "events_of_unknown_items": 1}
     (histories,) = seen
     rows = dict(zip(histories.user_ids.to_list(), range(2), strict=True))
     expected = [*known[0].tolist(), model.vocabulary.encode(pl.Series([items[0]]))[0]]

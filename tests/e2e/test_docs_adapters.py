@@ -28,7 +28,7 @@ def test_every_python_block_runs_after_the_ones_before_it(tmp_path, monkeypatch,
     assert "True" in said[2]
     assert "this store was made for base model" in said[3]
     assert "['user', 'profile', 'group', 'prior']" in whole
-    assert "Refreshed(new=1, updated=1, unchanged=0)" in whole
+    assert "Refreshed(new=1, updated=1, unchanged=0, overtaken=0)" in whole
     assert names["health"]["fallbacks"] == 3
     assert names["done"].known
 
