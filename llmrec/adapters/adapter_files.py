@@ -109,14 +109,6 @@ class AdapterFiles:
         """Bytes of all registered adapters."""
         return sum(self.names().values())
 
-    def pin(self, names: list[str], pinned: bool) -> int:
-        """Keep adapters whatever the budget and their age, or stop keeping them; how many."""
-        with self._database.transaction() as connection:
-            return connection.executemany(
-                "UPDATE adapters SET pinned = ? WHERE name = ?",
-                [(int(pinned), name) for name in names],
-            ).rowcount
-
     def in_use(self, names: list[str]) -> list[str]:
         """Which of these are pinned or leased."""
         query = "SELECT 1 FROM adapters WHERE name = ? AND (leased_until > ? OR pinned)"

@@ -16,9 +16,27 @@ from llmrec.adapters.database import Database
 from llmrec.adapters.gate_table import GateTable
 from llmrec.adapters.issued import PERSONAL, IssuedNames, Origin
 from llmrec.adapters.kept_events import KeptEvents
+from llmrec.adapters.pins import Pins
 from llmrec.adapters.priors import Priors
 from llmrec.adapters.store_answers import Forgotten
 from llmrec.adapters.user_keys import UserId, user_key
+
+
+class HalfForgotten:
+    """Users whose forgetting has begun and has not come to its end.
+
+    Args:
+        database: Where.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def has(self, user: UserId) -> bool:
+        """Whether the user is one of them."""
+        query = "SELECT 1 FROM forgetting WHERE who = ?"
+        with self._database.connection() as connection:
+            return connection.execute(query, (_who(user_key(user)),)).fetchone() is not None
 
 
 def forget(
@@ -28,6 +46,7 @@ def forget(
     events: KeptEvents,
     clusters: Clusters,
     issued: IssuedNames,
+    pins: Pins,
     files: AdapterFiles,
     user: UserId,
 ) -> Forgotten:
@@ -38,7 +57,7 @@ def forget(
     stood for the user alone becomes the mean over those who are left.
     """
     key = user_key(user)
-    who = hashlib.sha256(key.encode()).hexdigest()
+    who = _who(key)
     with database.making():
         with database.transaction() as connection:
             means = priors.means_with(connection, key)
@@ -52,7 +71,9 @@ def forget(
                 empty = clusters.without_users(connection, priors.present_mean(connection))
                 origins += [Origin("centroid", str(number)) for number in empty]
             void = issued.void(connection, origins)
-            done = _noted(connection, who, Forgotten(known, tuple(void), tuple(files.in_use(void))))
+            in_use = files.in_use(void)  # pinned by others, too
+            known = pins.delete(connection, key, void) or known
+            done = _noted(connection, who, Forgotten(known, tuple(void), tuple(in_use)))
             files.strike(connection, void)
         files.remove_strays()
         database.rewrite()
@@ -60,6 +81,10 @@ def forget(
             connection.execute("DELETE FROM forgetting WHERE who = ?", (who,))
         database.tidy()
     return done
+
+
+def _who(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _noted(connection: sqlite3.Connection, who: str, found: Forgotten) -> Forgotten:

@@ -18,22 +18,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llmrec.adapters.adapter_files import COUNTED, AdapterFiles
+from llmrec.adapters.adapter_files import AdapterFiles
 from llmrec.adapters.bundle import Bundle
 from llmrec.adapters.clusters import Clusters
 from llmrec.adapters.database import Database
 from llmrec.adapters.experts import Experts
 from llmrec.adapters.exporting import export
-from llmrec.adapters.forgetting import forget
+from llmrec.adapters.forgetting import HalfForgotten, forget
 from llmrec.adapters.gate_format import Array, GateFormat
 from llmrec.adapters.gate_table import GateRow, GateTable
 from llmrec.adapters.gates import even_gates
 from llmrec.adapters.issued import Found, IssuedNames
 from llmrec.adapters.kept_events import KeptEvents
 from llmrec.adapters.materialise import PlainLora, materialise
+from llmrec.adapters.pins import Pins
 from llmrec.adapters.priors import Priors, shrunk
-from llmrec.adapters.served import FALLBACKS, FOUND, Served, ServedWeights
-from llmrec.adapters.store_answers import Adapter, Forgotten
+from llmrec.adapters.served import Served, ServedWeights
+from llmrec.adapters.store_answers import Adapter, Forgotten, stats_of
 from llmrec.adapters.store_files import (
     EXPERTS,
     Settings,
@@ -58,6 +59,8 @@ class AdapterStore:
         gates: Weights of users and their versions, to look through and to roll back.
         priors: What serves those who have none.
         events: Events since the training that refreshes brought.
+        pins: Who has pinned something.
+        half_forgotten: Users to forget again, because it was cut short.
         files: The adapters on disk.
 
     Raises:
@@ -79,7 +82,8 @@ class AdapterStore:
         self.gates = GateTable(database, form, self.settings.keep_versions)
         self.priors, self.events = Priors(database, form), KeptEvents(database)
         self._clusters = Clusters(database, form)
-        self._issued = IssuedNames(database)
+        self._issued, self.pins = IssuedNames(database), Pins(database)
+        self.half_forgotten = HalfForgotten(database)
         self.files = AdapterFiles(
             self.folder / "adapters", database, self.settings.byte_budget, self.settings.ttl
         )
@@ -266,14 +270,14 @@ class AdapterStore:
         """Materialise a user's adapter and keep it whatever the budget; refused as those are."""
         for _ in range(_TRIES):
             adapter = self.adapter(user)
-            if self.files.pin([adapter.name], True):
+            if self.pins.add(user, adapter.name):
                 return adapter  # else it was evicted, or forgotten, in between
         raise StorageError(f"the adapter of user {user!r} does not stay; raise the byte budget.")
 
     def unpin(self, user: UserId) -> None:
-        """Let a user's adapters be evicted again, those of earlier versions too."""
+        """Let what was pinned for a user be evicted again, except what others have pinned."""
         present = self.name_of(self._lookup.of(user).weights)
-        self.files.pin([present, *self._issued.of_user(user_key(user))], False)
+        self.pins.remove(user, [present, *self._issued.of_user(user_key(user))])
 
     def quantise(self, centroids: int, seed: int = 0) -> None:
         """Serve users by the centroid of their cluster (k-means); 0 serves each by their own.
@@ -311,14 +315,14 @@ class AdapterStore:
         the user's group. So is a centroid of the user alone. Their adapters go, too.
 
         It cannot remove what the events changed in trained weights and in centroids of several,
-        until these are made anew, nor what an engine has loaded (:attr:`Forgotten.in_use`).
+        until these are made anew, nor what an engine has loaded (:attr:`Forgotten.removed`).
 
         Raises:
             StorageError: There is no room, or somebody reads the file. Nobody is served what was
                 deleted; forget the user again for the rest and for the whole answer.
         """
-        parts = self.gates, self.priors, self.events, self._clusters, self._issued, self.files
-        return forget(self._database, *parts, user)
+        parts = self.gates, self.priors, self.events, self._clusters, self._issued, self.pins
+        return forget(self._database, *parts, self.files, user)
 
     def stats(self) -> Mapping[str, int]:
         """Users, adapters, bytes, and what this process has served since it opened the store.
@@ -326,17 +330,7 @@ class AdapterStore:
         ``served_*`` count requests by where the weights came from, ``fallbacks`` those of users
         without any; ``found``, ``made``, ``evicted``, ``expired`` and ``damaged`` count adapters.
         """
-        names = self.files.names()
-        served = {f"served_{kind}": self._counts[kind] for kind in FOUND}
-        return {
-            "users": len(self.gates),
-            "adapters": len(names),
-            "adapter_bytes": sum(names.values()),
-            "byte_budget": self.settings.byte_budget,
-            **served,
-            "fallbacks": sum(self._counts[kind] for kind in FALLBACKS),
-            **{kind: self.files.counts[kind] for kind in COUNTED},
-        }
+        return stats_of(len(self.gates), self.files, self._counts)
 
     def _adapter(self, name: str, served: Served, lease: float, counted: bool) -> Adapter | None:
         """Its files and what is known of them; None where the name became void meanwhile."""

@@ -1,9 +1,12 @@
 """What an adapter store answers."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrec.adapters.adapter_files import COUNTED, AdapterFiles
 from llmrec.adapters.issued import Found
+from llmrec.adapters.served import FALLBACKS, FOUND
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,31 @@ class Forgotten:
     Attributes:
         known: Whether anything was stored about the user.
         removed: Names of the adapters that stood for this user alone, or for a mean that the user
-            was in; they are void and deleted.
-        in_use: Those of them that were pinned or leased: an engine may still hold their weights
-            and must be told to unload these names.
+            was in; they are void and deleted. An engine that runs may hold the weights of any of
+            them, long after their lease: tell it to unload these names.
+        in_use: Those of them that were pinned or leased in that moment.
     """
 
     known: bool
     removed: tuple[str, ...]
     in_use: tuple[str, ...]
+
+
+def stats_of(users: int, files: AdapterFiles, served: Counter[Found]) -> dict[str, int]:
+    """See :meth:`llmrec.adapters.store.AdapterStore.stats`.
+
+    Args:
+        users: How many have weights.
+        files: The adapters.
+        served: Requests by where the weights came from.
+    """
+    names = files.names()
+    return {
+        "users": users,
+        "adapters": len(names),
+        "adapter_bytes": sum(names.values()),
+        "byte_budget": files.budget,
+        **{f"served_{kind}": served[kind] for kind in FOUND},
+        "fallbacks": sum(served[kind] for kind in FALLBACKS),
+        **{kind: files.counts[kind] for kind in COUNTED},
+    }

@@ -50,7 +50,9 @@ def user_id(store: "AdapterStore", text: str, number: bool) -> "UserId":
 
 
 def _knows(store: "AdapterStore", user: "UserId") -> bool:
-    return store.gate(user) is not None or store.priors.has(user) or store.events.has(user)
+    """Whether anything is stored of a user, a forgetting to be done again included."""
+    places = (store.priors, store.events, store.pins, store.half_forgotten)
+    return bool(store.gates.versions_now([user])[0]) or any(place.has(user) for place in places)
 
 
 def known_user(store: "AdapterStore", text: str, number: bool) -> "UserId":

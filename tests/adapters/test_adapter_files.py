@@ -20,6 +20,7 @@ from small_store import draw, experts, store
 from llmrec.adapters.adapter_files import AdapterFiles
 from llmrec.adapters.database import Database
 from llmrec.adapters.materialise import PlainLora, materialise
+from llmrec.adapters.pins import Pins
 from llmrec.adapters.store import AdapterStore
 from llmrec.errors import StorageError
 
@@ -43,6 +44,7 @@ class Adapters:
         self.clock, self.made = Clock(), []
         self.plain = PlainLora({"base_model.model.x.lora_A.weight": torch.ones(64, 64)}, {}, 0.25)
         database = Database(folder / "store.sqlite")
+        self.pins = Pins(database)
         probe = AdapterFiles(folder / "probe", database, 1 << 30)
         self.size = probe.get("probe", lambda: self.plain)[1].bytes
         probe.remove(["probe"])
@@ -75,10 +77,10 @@ def test_the_least_recently_used_goes_first(tmp_path_factory, uses):
     expected, pinned = [], set()  # the most recently used last
     for name, kind in uses:
         if kind == "pin" and name in expected:
-            made.files.pin([name], True)
+            made.pins.add(name, name)
             pinned.add(name)
         elif kind == "unpin":
-            made.files.pin([name], False)
+            made.pins.remove(name)
             pinned.discard(name)
         elif kind == "use":
             others = [other for other in expected if other not in pinned]
@@ -101,7 +103,7 @@ def test_age(tmp_path):
     made = Adapters(tmp_path, ttl=60.0)
     for name in ("old", "kept", "fresh"):
         made.get(name)
-    made.files.pin(["kept"], True)
+    made.pins.add("u", "kept")
     made.clock.seconds += 50
     made.get("fresh")
     made.clock.seconds += 20
@@ -220,12 +222,12 @@ def test_a_damaged_adapter_keeps_its_pin_and_its_lease(tmp_path, damage, how):
 def test_a_lost_adapter_that_is_unpinned_leaves_nothing(tmp_path):
     made = Adapters(tmp_path)
     made.get("a")
-    made.files.pin(["a"], True)
+    made.pins.add("u", "a")
     shutil.rmtree(made.files.folder / "a")
     assert made.files.damaged() == ["a"]
     assert made.files.total_bytes() == 0
     assert made.files.in_use(["a"]) == ["a"]
-    made.files.pin(["a"], False)
+    made.pins.remove("u")
     made.files.sweep()
     assert made.files.in_use(["a"]) == []
     made.get("a")

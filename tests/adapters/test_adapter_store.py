@@ -250,7 +250,7 @@ def test_a_pin_holds_though_the_adapter_was_evicted_before_it(tmp_path, monkeypa
     assert times == ["a", "a"]
     assert opened.files.in_use([pinned.name]) == [pinned.name]
     times.clear()
-    monkeypatch.setattr(opened.files, "pin", lambda names, pinned: 0)
+    monkeypatch.setattr(opened.pins, "add", lambda user, name: False)
     with pytest.raises(StorageError, match="adapter of user 'a' does not stay"):
         opened.pin("a")
 
