@@ -117,19 +117,7 @@ def verify(
         print(f"{len(opened.files.names()):,} adapters are whole, {len(damaged)} were damaged")
         for problem in broken:
             print(f"the file of gates is damaged: {printable(problem)}")
-        if found:
-            print_table(
-                ("dtype", "largest difference", "allowed", "equal"),
-                [
-                    (
-                        e["dtype"],
-                        f"{e['largest']:.3g}",
-                        e["tolerance"],
-                        "yes" if e["equal"] else "NO",
-                    )
-                    for e in found
-                ],
-            )
+        _print_compared(found)
     sound = not damaged and not broken
     raise typer.Exit(0 if sound and all(each["equal"] for each in found) else 1)
 
@@ -190,12 +178,22 @@ def forget(
         return
     what = "gate removed" if found.known else "nothing was stored"
     print(f"{printable(user)}: {what}, {len(found.removed)} adapters deleted")
-    if found.in_use:
-        print(f"tell the engine to unload: {', '.join(found.in_use)}")
+    if found.removed:
+        print(f"where a server runs, tell it to unload: {', '.join(found.removed)}")
     print(
         "not removable: what these events changed in trained weights and in centroids of several "
         "users, until they are made anew"
     )
+
+
+def _print_compared(found: list[dict[str, Any]]) -> None:
+    if not found:
+        return
+    rows = [
+        (e["dtype"], f"{e['largest']:.3g}", e["tolerance"], "yes" if e["equal"] else "NO")
+        for e in found
+    ]
+    print_table(("dtype", "largest difference", "allowed", "equal"), rows)
 
 
 def _compared(

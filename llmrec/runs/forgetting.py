@@ -15,6 +15,19 @@ from llmrec.inference.tiny_names import tiny_models
 from llmrec.profiles.forgetting import forget_in_profiles
 
 
+@dataclass(frozen=True)
+class Removed:
+    """What a store had about a user.
+
+    Attributes:
+        count: How much.
+        unload: Names of adapters that a running engine may still hold and must unload.
+    """
+
+    count: int
+    unload: tuple[str, ...] = ()
+
+
 class Store(Protocol):
     """Something that keeps data about users."""
 
@@ -28,8 +41,8 @@ class Store(Protocol):
         """What it keeps, in the plural."""
         ...
 
-    def forget(self, user: str) -> int:
-        """Remove everything about a user; returns how much there was."""
+    def forget(self, user: str) -> Removed:
+        """Remove everything about a user; returns what there was."""
         ...
 
 
@@ -49,7 +62,7 @@ class CacheStore:
         """See :class:`Store`."""
         return f"cache {self.path}"
 
-    def forget(self, user: str) -> int:
+    def forget(self, user: str) -> Removed:
         """See :class:`Store`.
 
         Raises:
@@ -58,7 +71,7 @@ class CacheStore:
         """
         if not self.path.is_file():  # opening it would make one
             raise ArtifactError(f"there is no response cache {self.path}.")
-        return ResponseCache(self.path).forget(user)
+        return Removed(ResponseCache(self.path).forget(user))
 
 
 @dataclass(frozen=True)
@@ -77,13 +90,13 @@ class ProfileStore:
         """See :class:`Store`."""
         return f"profiles {self.path}"
 
-    def forget(self, user: str) -> int:
+    def forget(self, user: str) -> Removed:
         """See :class:`Store`.
 
         Raises:
             ArtifactError: It is no such folder, or a file in it is damaged.
         """
-        return forget_in_profiles(self.path, user)
+        return Removed(forget_in_profiles(self.path, user))
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class AdaptersOfUsers:
         """See :class:`Store`."""
         return f"adapter store {self.folder}"
 
-    def forget(self, user: str) -> int:
+    def forget(self, user: str) -> Removed:
         """See :class:`Store`; where it is how a whole number is written, that is forgotten, too.
 
         Raises:
@@ -114,7 +127,8 @@ class AdaptersOfUsers:
 
         store, number = AdapterStore(self.folder), number_in(user)
         found = [store.forget(each) for each in (user, number) if each is not None]
-        return sum(each.known + len(each.removed) for each in found)
+        names = tuple(name for each in found for name in each.removed)
+        return Removed(sum(each.known for each in found) + len(names), names)
 
 
 @dataclass(frozen=True)
@@ -126,12 +140,14 @@ class Forgotten:
         unit: What it keeps.
         removed: How much of that went.
         error: Why it could not be done, or None.
+        unload: See :class:`Removed`.
     """
 
     store: str
     unit: str
     removed: int = 0
     error: str | None = None
+    unload: tuple[str, ...] = ()
 
 
 def forget_user(user: str, stores: Sequence[Store]) -> list[Forgotten]:
@@ -144,7 +160,9 @@ def forget_user(user: str, stores: Sequence[Store]) -> list[Forgotten]:
     found = []
     for store in stores:
         try:
-            found.append(Forgotten(store.name, store.unit, store.forget(user)))
+            removed = store.forget(user)
+            done = Forgotten(store.name, store.unit, removed.count, unload=removed.unload)
+            found.append(done)
         except LlmrecError as error:
             found.append(Forgotten(store.name, store.unit, error=str(error)))
     return found
@@ -160,5 +178,5 @@ def what_stays() -> list[str]:
         "Vectors and neighbours cached from profiles stay in LLMREC_HOME; they hold no text, and "
         "deleting them costs time only.",
         "Runs and files elsewhere are not looked at, and adapters that an engine has loaded stay "
-        "with it until it is told to unload them.",
+        "with it until it is told to unload them: where a server runs, all that are named here.",
     ]

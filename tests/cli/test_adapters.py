@@ -17,9 +17,11 @@ from small_store import draw, experts
 
 from llmrec.adapters.access import Tokens
 from llmrec.adapters.bundle import Bundle
+from llmrec.adapters.database import Database
 from llmrec.adapters.diagnostics import diagnose
 from llmrec.adapters.gated_lora import GatedLora
 from llmrec.adapters.store import AdapterStore
+from llmrec.errors import StorageError
 from llmrec.recommenders.reclora.base_model import open_base
 from llmrec.runs.forgetting import AdaptersOfUsers, forget_user
 from llmrec.testing.sized_llama import character_tokenizer
@@ -346,7 +348,7 @@ def test_forget(llmrec_cli, opened):
     name = opened.adapter("ann", lease=600).name
     shown = llmrec_cli("adapters", "forget", opened.folder, "ann").out
     assert "gate removed, 1 adapters deleted" in shown
-    assert f"tell the engine to unload: {name}" in shown
+    assert f"where a server runs, tell it to unload: {name}" in shown
     assert "not removable" in shown
     found = told(llmrec_cli("adapters", "forget", opened.folder, "ann", "--json"))
     assert found == {"known": False, "removed": [], "in_use": []}
@@ -354,6 +356,34 @@ def test_forget(llmrec_cli, opened):
     outcome = told(llmrec_cli("forget", "bob", "--adapters", opened.folder, "--json"))
     assert outcome["removed"][0]["removed"] == 1
     assert len(opened.gates) == 0
+
+
+def test_all_removed_adapters_are_to_be_unloaded(llmrec_cli, opened):
+    """An engine holds weights after their lease is over, and those of earlier gates."""
+    names = [opened.adapter("ann").name]
+    opened.put(["ann"], draw(1, 5))
+    names.append(opened.adapter("ann").name)
+    shown = llmrec_cli("adapters", "forget", opened.folder, "ann").out
+    assert f"tell it to unload: {', '.join(sorted(names))}" in shown
+
+
+@pytest.mark.parametrize(
+    "again", [("adapters", "forget", None, "5"), ("forget", "5", "--adapters", None)]
+)
+def test_half_done_forgetting_of_a_number_is_finished(llmrec_cli, opened, monkeypatch, again):
+    def full(self):
+        raise StorageError("no room")
+
+    name = opened.adapter(5).name
+    words = ("adapters", "forget", opened.folder, "5")
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "rewrite", full)
+        assert "no room" in llmrec_cli(*words).err
+    assert opened.gate(5) is None
+    assert name in llmrec_cli(*(opened.folder if word is None else word for word in again)).out
+    with opened._database.connection() as connection:
+        assert connection.execute("SELECT * FROM forgetting").fetchall() == []
+    assert not told(llmrec_cli(*words, "--json"))["known"]
 
 
 LONG = "9" * 23
@@ -378,10 +408,10 @@ def test_digits_that_are_no_number_name_the_text_alone(llmrec_cli, opened, monke
 def test_forgetting_everywhere_takes_the_text_and_the_number_that_it_is_how_to_write(opened):
     opened.put(["7", 7, LONG], draw(3))
     store = AdaptersOfUsers(opened.folder)
-    assert store.forget("007") == 0
+    assert store.forget("007").count == 0
     assert opened.gate(7) is not None
-    assert store.forget(LONG) == 1
-    assert store.forget("7") == 2
+    assert store.forget(LONG).count == 1
+    assert store.forget("7").count == 2
     assert opened.gate(7) is opened.gate("7") is None
     (failed,) = forget_user("9" * 5000, [store])
     assert "has 5000 characters" in failed.error
