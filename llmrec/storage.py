@@ -63,7 +63,7 @@ def atomic_directory(path: str | Path, marker: str) -> Iterator[Path]:
         StorageError: ``path`` is below a file, the disk is full or writing there is not allowed;
             ``path`` is unchanged.
     """
-    path = Path(path)
+    path = _followed(Path(path))
     require_place(path, marker)
     name = _made_beside(path, lambda: tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
     temporary = Path(name)
@@ -92,7 +92,12 @@ def require_place(path: str | Path, marker: str | None = None) -> None:
         ArtifactError: ``path`` exists and is something else.
         StorageError: A part of the way to ``path`` is a file.
     """
-    path = Path(path)
+    path = _followed(Path(path))
+    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise ArtifactError(
+            f"{path} is the folder you are in, or one above it, and would be replaced under your "
+            "feet; name it from another folder."
+        )
     if marker and path.exists() and not (path / marker).is_file() and any(_entries(path)):
         raise ArtifactError(
             f"{path} exists and is not a directory that llmrec wrote (it has no {marker}); "
@@ -103,6 +108,11 @@ def require_place(path: str | Path, marker: str | None = None) -> None:
         raise StorageError(
             f"{path} cannot be written: {there} is a file, not a directory; choose another place."
         )
+
+
+def _followed(path: Path) -> Path:
+    """Where a link leads, which is what is to be replaced, and not the link."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def require_finished(work: str | Path, result: str | Path) -> None:

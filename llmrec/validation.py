@@ -1,7 +1,7 @@
 """Pydantic models with ``extra="forbid"``, and their complaints as sentences."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,10 +37,36 @@ def validated(
     """
     if not isinstance(data, Mapping):
         raise error(f"{source} must hold keys and values, found {type(data).__name__}.")
+    if where := _boolean_for_a_number(model, data):
+        raise error(f"{source}: {where} is true or false, but it must be a number.")
     try:
         return model.model_validate(data)
     except ValidationError as problem:
         raise error(f"{source}: {_sentence(model, problem)}") from None
+
+
+def _boolean_for_a_number(model: type[BaseModel], data: Mapping[Any, Any]) -> str:
+    """The dotted name of a boolean where a number belongs, which pydantic takes for 1 or 0."""
+    named = {field.alias or name: field for name, field in model.model_fields.items()}
+    for key, value in data.items():
+        kinds = _kinds(named[key].annotation) if key in named else set()
+        inside = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if isinstance(value, Mapping) and len(inside) == 1:
+            if deeper := _boolean_for_a_number(inside[0], value):
+                return f"{key}.{deeper}"
+        elif kinds & {int, float} and bool not in kinds:
+            values = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(each, bool) for each in values):
+                return str(key)
+    return ""
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """What an annotation is put together of: the members of unions, tuples and literals."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    parts = get_args(annotation)
+    return {annotation}.union(*map(_kinds, parts)) if parts else {annotation}
 
 
 def _sentence(model: type[BaseModel], problem: ValidationError) -> str:

@@ -22,6 +22,7 @@ LEVELS = {
     "contracts": 0,
     "templates": 0,
     "validation": 0,
+    "yaml_text": 0,
     "metric_direction": 0,
     "vllm_rooms": 0,
     "data": 1,

@@ -174,6 +174,31 @@ def test_places_that_can_be_made_are_not_refused(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())  # a check, which makes nothing
 
 
+def test_what_a_link_leads_to_is_replaced_and_not_the_link(tmp_path):
+    for text in ("first", "second"):
+        with atomic_directory(tmp_path / "link", "marker") as made:
+            (made / "marker").write_text(text)
+        if text == "first":
+            (tmp_path / "link").rename(tmp_path / "real")
+            (tmp_path / "link").symlink_to("real")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "marker").read_text() == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+@pytest.mark.parametrize("place", [".", "..", "../here"])
+def test_the_folder_one_is_in_is_not_replaced(tmp_path, monkeypatch, place):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ArtifactError, match="is the folder you are in, or one above it"):
+        require_place(place)
+    with (
+        pytest.raises(ArtifactError, match="is the folder you are in"),
+        atomic_directory(place, "m"),
+    ):
+        pass
+
+
 def test_only_work_that_is_older_than_its_result_may_go(tmp_path):
     work, result = tmp_path / "work", tmp_path / "result"
     require_finished(work, result)  # nothing there

@@ -14,6 +14,7 @@ from llmrec.adapters.config import Compose, GatedLoraConfig, GateScope
 from llmrec.errors import ConfigError, nearest_name
 from llmrec.resources import resource_dir
 from llmrec.validation import Strict, validated
+from llmrec.yaml_text import read_yaml
 
 
 class LoraRecipe(Strict):
@@ -78,7 +79,7 @@ def lora_recipe(name: str | Path) -> LoraRecipe:
             raise ConfigError(f"unknown LoRA recipe {str(name)!r}{nearest_name(str(name), known)}.")
         path = resource_dir("adapters") / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"LoRA recipe {path} cannot be read: {error}.") from None
     return validated(LoraRecipe, content, str(path))

@@ -31,7 +31,7 @@ from llmrec.evaluation.judged_pairs import (
 from llmrec.evaluation.metrics import Metric, lists, parse_metric
 from llmrec.evaluation.metrics.ranking import per_case
 from llmrec.evaluation.outcome import Evaluation, Figure, TopLists
-from llmrec.evaluation.protocol import JudgedPart, Protocol, require_unseen
+from llmrec.evaluation.protocol import JudgedPart, Judging, Protocol, require_unseen
 from llmrec.evaluation.ranks import BLOCK, Ranking, rank_cases, require_k
 from llmrec.evaluation.slices import Slicing, by_cold, by_history_length, by_target_popularity
 from llmrec.evaluation.tasks import Task
@@ -83,6 +83,21 @@ def evaluate(
     return _judge_ranking(recommender, split, protocol, labels, block, seed)
 
 
+def require_judgeable(split: Split, judging: Judging) -> None:
+    """Refuse what cannot be measured on a split, before a model is trained for it.
+
+    Raises:
+        ConfigError: A list is to be longer than the catalogue.
+        DataError: A metric needs a column that the catalogue lacks.
+    """
+    if judging.candidates == "pairs":
+        return
+    for metric in map(parse_metric, judging.metrics):
+        require_k(metric.k or 1, len(split.dataset.catalog))
+        if metric.base == "intra_list_diversity":
+            lists.require_categories(split.dataset.catalog)
+
+
 def _protocol(
     split: Split, task: Task | Protocol, part: JudgedPart, limit: int | None
 ) -> tuple[str, Protocol]:
@@ -105,10 +120,9 @@ def _judge_ranking(
     block: int,
     seed: int,
 ) -> Evaluation:
+    require_judgeable(split, protocol)
     metrics = [parse_metric(metric) for metric in protocol.metrics]
     items = len(split.dataset.catalog)
-    for metric in metrics:
-        require_k(metric.k or 1, items)
     lengths = [metric.k or 1 for metric in metrics if metric.family == "list"]
     cases = split.cases(protocol.part)
     skipped = len(split.dataset.user_vocabulary) - len(cases)

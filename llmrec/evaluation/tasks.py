@@ -15,6 +15,7 @@ from llmrec.errors import ConfigError, ProtocolError, nearest_name
 from llmrec.evaluation.protocol import Judging
 from llmrec.resources import resource_dir
 from llmrec.validation import Strict, validated
+from llmrec.yaml_text import read_yaml
 
 SplitParam = str | int | float | bool
 
@@ -42,7 +43,7 @@ class Task(Judging):
         split_by: The split, ``split`` in the file.
     """
 
-    name: str
+    name: str = Field(min_length=1, pattern=r"^[\w][\w.-]*$")
     version: PositiveInt
     description: str = Field(min_length=1)
     dataset: str
@@ -106,7 +107,7 @@ def load_task(name: str | Path) -> Task:
             raise ConfigError(f"unknown task {str(name)!r}{nearest_name(str(name), task_names())}.")
         path = resource_dir("eval/tasks") / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"task file {path} cannot be read: {error}.") from None
     except yaml.YAMLError as error:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
+from llmrec.data.histories import Histories
+from llmrec.data.splits import Cases
 from llmrec.recommenders.base import BaseRecommender
+from llmrec.recommenders.learnt_events import events_hash
 from llmrec.training.config import TrainingConfig
 from llmrec.training.trainer import Trainer, Validate
 
@@ -43,6 +46,12 @@ class TrainedRecommender(BaseRecommender[ConfigT]):
         super().__init__(config, **options)
         self.checkpoints, self.resume = checkpoints, resume
         self.log: list[dict[str, Any]] = []
+        self._training_events = ""
+
+    def fit(self, train: Histories, valid: Cases | None = None) -> Self:
+        """See the base class; a training is resumed on the same events only."""
+        self._training_events = events_hash(train)
+        return super().fit(train, valid)
 
     def _train(
         self,
@@ -63,5 +72,6 @@ class TrainedRecommender(BaseRecommender[ConfigT]):
                 settings; as JSON values.
         """
         settings = self.config.model_dump(mode="json", exclude={"training"}) | made_of
+        settings["training_events"] = self._training_events
         trainer = Trainer(training, self.checkpoints, self.resume, model_settings=settings)
         self.log = trainer.fit(module, source, validate)

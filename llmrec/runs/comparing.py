@@ -59,7 +59,15 @@ def _distinct_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _evaluations(folder: Path) -> list[Evaluation]:
-    return [Evaluation.load(run.path) for run in _seeds_of(folder)]
+    runs = _seeds_of(folder)
+    recipes = [{**run.info["recipe"], "seeds": None} for run in runs]
+    for run, recipe in zip(runs, recipes, strict=True):
+        if recipe != recipes[0]:
+            raise ConfigError(
+                f"{run.path} was made by another recipe than {runs[0].path}, so their mean is of "
+                "no model; remove or move the one that does not belong there."
+            )
+    return [Evaluation.load(run.path) for run in runs]
 
 
 def _seeds_of(folder: Path) -> list[RunDirectory]:

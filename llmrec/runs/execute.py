@@ -3,12 +3,13 @@
 Training sees the training part; the validation part is for early stopping and choosing weights.
 Known users of the run are served from training and validation events together, which is also what
 a model is given at the test. A run directory appears only when everything in it is there;
-checkpoints lie beside it in ``<output>.checkpoints`` until then.
+checkpoints lie beside it in ``<output>.checkpoints`` and stay, so that a longer training can go on.
 """
 
 import json
 import shutil
 import time
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,8 @@ import yaml
 
 from llmrec.data.named import load_dataset
 from llmrec.data.splits import Split
-from llmrec.errors import ArtifactError, ConfigError, nearest_name
-from llmrec.evaluation.harness import evaluate
+from llmrec.errors import ArtifactError, ConfigError, TrainingError, nearest_name
+from llmrec.evaluation.harness import evaluate, require_judgeable
 from llmrec.evaluation.outcome import Evaluation
 from llmrec.evaluation.tasks import Task, load_task
 from llmrec.runs.card import render_card
@@ -35,6 +36,7 @@ from llmrec.storage import (
     write_json,
     write_text,
 )
+from llmrec.validation import validated
 
 if TYPE_CHECKING:
     from llmrec.recommenders.base import BaseRecommender
@@ -66,7 +68,9 @@ def train(
         split: The task's split, where the caller has made it already.
 
     Raises:
-        ConfigError: The task or ``part`` is unknown.
+        ConfigError: The task or ``part`` is unknown, or a list of the task is longer than the
+            catalog.
+        DataError: A metric of the task needs something of the items that is not known.
         ArtifactError: ``output`` is something other than a run, or without ``resume`` there are
             checkpoints of a training that was broken off.
         TrainingError: The loss is not finite, or the checkpoints are of another training.
@@ -78,14 +82,23 @@ def train(
         require_finished(checkpoints, output / MARKER)
     task = load_task(recipe.task)
     split = task.split(load_dataset(task.dataset)) if split is None else split
+    require_judgeable(split, task)
     limit_threads(recipe.threads)
+    _tell_of_nothing_to_resume(checkpoints, resume)
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
     model = recipe.make_model(seed, checkpoints, resume).use_catalog(split.dataset.catalog)
     if task.candidates == "pairs":
         model.use_judged(split.labelled_cases("valid"))
+    _tell_of_other_validation(model, recipe, task)
     start = time.perf_counter()
-    model.fit(split.train_histories(), split.cases("valid"))
+    try:
+        model.fit(split.train_histories(), split.cases("valid"))
+    except TrainingError as error:
+        raise TrainingError(
+            f"{error} No run was written; {checkpoints} holds what there is, and must be removed "
+            "before a training with other settings."
+        ) from error
     log = getattr(model, "log", [])
     before = log[-1]["seconds"] if log and resume else 0.0  # the log counts earlier processes, too
     seconds = {"training": max(time.perf_counter() - start, before)}
@@ -161,6 +174,7 @@ def evaluate_run(
         ProtocolError: The model has seen what it would be judged on.
     """
     _require_part(part, _PARTS[:2])
+    require_place(run.path)
     own = stored_task(run)
     asked = own if task is None else load_task(task)
     split = asked.split(load_dataset(asked.dataset))
@@ -173,14 +187,37 @@ def evaluate_run(
         model=recipe["model"]["name"],
         variant=recipe["name"],
     )
+    looked = part == "test" and split.dataset.fingerprint == run.info["dataset"]["fingerprint"]
+    info = {**run.info, "test_runs": run.info.get("test_runs", 0) + looked}
     with changed_run(run.path) as copy:
         if asked != own:
             evaluation.save(copy / "evaluations" / f"{asked.name}.{part}")
         else:
             _write_evaluations(copy, _with_earlier_validation(run, part), evaluation)
-            info = {**run.info, "test_runs": run.info.get("test_runs", 0) + (part == "test")}
-            _write_description(copy, info)
+        _write_description(copy, info)
     return evaluation.to_dict()
+
+
+def _tell_of_nothing_to_resume(checkpoints: Path, resume: bool) -> None:
+    if resume and not checkpoints.is_dir():
+        warnings.warn(
+            f"there is nothing to resume in {checkpoints}; the training begins anew.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _tell_of_other_validation(model: "BaseRecommender[Any]", recipe: Recipe, task: Task) -> None:
+    """A training that leaves out other items than its task is meant only where the recipe says."""
+    name = "validation_filters_seen"
+    filters = getattr(model.config, name, task.filter_seen)
+    if filters != task.filter_seen and recipe.origins.get(f"model.{name}") == "default":
+        warnings.warn(
+            f"task {task.name} says filter_seen: {str(task.filter_seen).lower()}, but weights are "
+            f"chosen by validation with {name}: {str(filters).lower()}; set model.{name}.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def checkpoints_of(output: Path) -> Path:
@@ -190,7 +227,7 @@ def checkpoints_of(output: Path) -> Path:
 
 def stored_task(run: RunDirectory) -> Task:
     """The task a run was made for, as it was then."""
-    return Task.model_validate(run.info["task"])
+    return validated(Task, run.info.get("task"), f"{run.path / MARKER}, task", ArtifactError)
 
 
 def example_cases(n_cases: int) -> list[int]:

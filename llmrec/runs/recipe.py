@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from llmrec.errors import ConfigError
 from llmrec.validation import validated
+from llmrec.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from llmrec.recommenders.base import BaseRecommender
@@ -64,6 +65,13 @@ class Recipe(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(1,), min_length=1)
     threads: int | None = Field(default=None, ge=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds {list(seeds)} name one twice; each is one training")
+        return seeds
 
     _source: str = PrivateAttr(default="")
     _origins: dict[str, ValueOrigin] = PrivateAttr(default_factory=dict)
@@ -139,7 +147,7 @@ def load_values(
 
 def _read_mapping(path: Path, wanted: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -221,7 +229,7 @@ def _apply_override(values: dict[str, Any], override: str) -> str:
             "training.batch_size=64."
         )
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: {_one_line(error)}.") from None
     section = values

@@ -8,6 +8,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Tracker = Literal[
+    "aim", "all", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio",
+    "wandb",
+]  # fmt: skip
+"""Trackers that accelerate knows by name."""
+
 
 class TrainingConfig(BaseModel):
     """How to train.
@@ -27,7 +33,10 @@ class TrainingConfig(BaseModel):
     )
     batch_size: int = Field(256, ge=1, description="Rows per optimiser step, over all processes.")
     accumulation: int = Field(
-        1, ge=1, description="Micro-batches a step is cut into; changes memory, not the result."
+        1,
+        ge=1,
+        description="Micro-batches a step is cut into; changes memory, not the result, unless "
+        "negatives are drawn: each micro-batch draws its own.",
     )
     group_by_length: bool = Field(
         False,
@@ -64,6 +73,6 @@ class TrainingConfig(BaseModel):
     checkpoint_steps: int | None = Field(
         None, ge=1, description="Steps between checkpoints inside an epoch; none saves none."
     )
-    report_to: tuple[str, ...] = Field(
+    report_to: tuple[Tracker, ...] = Field(
         (), description="Trackers of accelerate, for instance trackio; the JSONL log is always on."
     )

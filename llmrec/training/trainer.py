@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from llmrec.errors import TrainingError
+from llmrec.errors import DataError, TrainingError
 from llmrec.metric_direction import higher_is_better
 from llmrec.training.allocator import keep_freed_memory
 from llmrec.training.averaging import WeightAverage
@@ -134,6 +134,9 @@ class _Loop:
         with self.bar:
             while self._goes_on():
                 self._run_epoch(started)
+            log = self.progress.log
+            if self.validate is not None and log and "valid" not in log[-1]:
+                self._run_validation(self.validate, started)  # the time ended after an epoch
         if self.best_weights:
             self.module.load_state_dict(self.best_weights, strict=False)
         elif self.average is not None:
@@ -256,21 +259,31 @@ class _Loop:
         return float(self.accelerator.reduce(tensor, reduction="sum"))
 
     def _stop_on_bad_loss(self, loss: float, rows: npt.NDArray[np.int64]) -> None:
-        if self.best_weights:
-            self.module.load_state_dict(self.best_weights, strict=False)
-        kept = "no validated weights exist yet"
-        if self.best_weights:
-            kept = f"the weights of epoch {self.progress.best_epoch} are kept"
+        kept = self._put_best_back()
         raise TrainingError(
             f"the loss is {loss} at step {self.progress.step} (epoch {self.progress.epoch}, batch "
             f"{self.progress.step_in_epoch}, first training row {rows[0]}); {kept}. "
             "Lower learning_rate, set clip_norm, or check the batch for extreme values."
         )
 
+    def _put_best_back(self) -> str:
+        """Leave the module with its best weights, and a sentence on which these are."""
+        if not self.best_weights:
+            return "no validated weights exist yet"
+        self.module.load_state_dict(self.best_weights, strict=False)
+        return f"the weights of epoch {self.progress.best_epoch} are kept"
+
     def _run_validation(self, validate: Validate, started: float) -> None:
         self.model.eval()
         with self.average.in_place() if self.average is not None else nullcontext():
-            metrics = self._validated(validate)
+            try:
+                metrics = self._validated(validate)
+            except DataError as error:  # the weights give no numbers
+                kept = self._put_best_back()
+                raise TrainingError(
+                    f"after epoch {self.progress.epoch} the model cannot be judged: {error} Of "
+                    f"this training {kept}. Lower learning_rate, or set clip_norm."
+                ) from error
             candidate = lasting_state(self.module)
         if self.config.metric not in metrics:
             raise TrainingError(
@@ -321,7 +334,7 @@ class _Loop:
         save_checkpoint(
             self.checkpoints,
             Checkpoint(
-                {**self.progress.to_json(), "config": self.settings},
+                {**self.progress.to_json(), "config": self.settings, "scaler": self._scaler()},
                 weights,
                 flatten_optimizer(optimizer),
                 self.best_weights,
@@ -330,12 +343,20 @@ class _Loop:
             ),
         )
 
+    def _scaler(self) -> dict[str, Any] | None:
+        """Where the scale of fp16's loss stands."""
+        scaler = self.accelerator.scaler
+        return None if scaler is None else scaler.state_dict()
+
     def _restore(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
             return
         values = dict(checkpoint.progress)
         require_same_training(values, self.settings, len(self.source))
         values.pop("config")
+        scale = values.pop("scaler", None)
+        if scale and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(scale)
         self.progress = Progress.from_json(values)
         try:
             self.module.load_state_dict(checkpoint.weights)

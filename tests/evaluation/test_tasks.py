@@ -42,7 +42,7 @@ WHOLE = "name: x\nversion: 1\ndescription: d\ndataset: d\nsplit: {name: given}\n
         (WHOLE + "metric: [ndcg@10]", r"unknown key 'metric'; did you mean 'metrics'"),
         (WHOLE.replace("{name", "{nam"), r"unknown key 'split.nam'; did you mean 'name'"),
         (WHOLE + "metrics: [ndcg@ten]", "needs a positive list length"),
-        (WHOLE + "metrics: [ndcg@10]\nversion: 0", "version is 0"),
+        (WHOLE.replace("version: 1", "version: 0") + "metrics: [ndcg@10]", "version is 0"),
         ("- a list", "must hold keys and values, found list"),
         ("name: [", "is not valid YAML"),
     ],

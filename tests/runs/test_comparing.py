@@ -39,6 +39,13 @@ def test_seeds_of_a_recipe_count_as_one_model(runs):
     assert [row["difference"] for row in both] == [row["difference"] for row in one]
 
 
+def test_runs_of_different_recipes_are_no_seeds(runs):
+    for seed, name in ((1, "sasrec"), (2, "pop")):
+        shutil.copytree(runs / name, runs / "mixed" / f"seed-{seed}")
+    with pytest.raises(ConfigError, match=r"seed-2 was made by another recipe than .*seed-1"):
+        compare_runs([runs / "pop", runs / "mixed"])
+
+
 def test_unlike_parts_are_refused(runs):
     evaluate_run(RunDirectory(runs / "pop"), part="test")
     with pytest.raises(ProtocolError, match=r"part \('test' and 'valid'\)"):

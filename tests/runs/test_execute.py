@@ -3,8 +3,19 @@
 import json
 
 import pytest
+import yaml
 
-from llmrec.errors import ArtifactError, ConfigError, ProtocolError, StorageError
+from llmrec.data.catalog import Catalog
+from llmrec.data.dataset import Dataset
+from llmrec.data.named import load_dataset
+from llmrec.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    ProtocolError,
+    StorageError,
+    TrainingError,
+)
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.execute import EXAMPLES, evaluate_run, example_cases, train, train_seeds
 from llmrec.runs.recipe import parse_recipe
@@ -23,7 +34,6 @@ def changed(recipe, **values):
 
 def test_popularity_run_equals_counting(trained):
     """The scores served are the training counts, known here from the simulator's own table."""
-    from llmrec.data.named import load_dataset
     from llmrec.data.splits import leave_one_out
 
     split = leave_one_out(load_dataset("simulate:tiny@1"))
@@ -35,7 +45,6 @@ def test_popularity_run_equals_counting(trained):
 
 
 def test_known_users_are_served_as_they_were_at_the_test(trained):
-    from llmrec.data.named import load_dataset
     from llmrec.data.splits import leave_one_out
 
     cases = leave_one_out(load_dataset("simulate:tiny@1")).cases("test")
@@ -77,6 +86,7 @@ def test_another_task_does_not_touch_the_runs_own_metrics(runs, tiny_task, tmp_p
     result = evaluate_run(run, other, part="test")
     assert result["task"] == "kept"
     assert RunDirectory(runs / "pop").metrics == before
+    assert RunDirectory(runs / "pop").info["test_runs"] == 1  # the same events were looked at
     assert (runs / "pop" / "evaluations" / "kept.test" / "metrics.json").is_file()
 
 
@@ -164,6 +174,68 @@ def test_a_wrong_destination_is_refused_before_training(tmp_path, sasrec_recipe)
     with pytest.raises(StorageError, match=r"chapter\.tex is a file"):
         train(sasrec_recipe, tmp_path / "thesis" / "chapter.tex" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "sentence"),
+    [
+        ("hit_rate@5000", ConfigError, "k=5000 must lie between 1 and"),
+        ("intra_list_diversity@5", DataError, "needs a column 'category'"),
+    ],
+)
+def test_what_cannot_be_judged_is_not_trained(
+    tmp_path, tiny_task, sasrec_recipe, monkeypatch, metric, error, sentence
+):
+    task = yaml.safe_load(tiny_task.read_text()) | {"metrics": [metric]}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+    plain = load_dataset("simulate:tiny@1")
+    bare = Catalog(plain.catalog.frame.drop("category", strict=False))
+    monkeypatch.setattr(
+        "llmrec.runs.execute.load_dataset",
+        lambda name: Dataset(name, plain.interactions, bare),
+    )
+    monkeypatch.setattr("llmrec.recommenders.sasrec.model.SASRec.fit", None)
+    with pytest.raises(error, match=sentence):
+        train(changed(sasrec_recipe, task=str(tmp_path / "task.yaml")), tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["task.yaml"]
+
+
+def test_a_resume_with_nothing_to_resume_says_so(tmp_path, popularity_recipe):
+    with pytest.warns(UserWarning, match=r"nothing to resume in .*run\.checkpoints; the training"):
+        train(popularity_recipe, tmp_path / "run", resume=True)
+
+
+def test_weights_chosen_otherwise_than_they_are_judged_are_told_of(
+    tmp_path, tiny_task, sasrec_recipe, recwarn
+):
+    task = yaml.safe_load(tiny_task.read_text()) | {"filter_seen": False}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+    model = {**sasrec_recipe.as_dict()["model"]}
+    del model["validation_filters_seen"]
+    training = {"epochs": 1, "batch_size": 16}
+    kept = {"task": str(tmp_path / "task.yaml"), "training": training}
+    told = {}
+    for number, extra in enumerate(({}, {"validation_filters_seen": False})):
+        recwarn.clear()
+        train(changed(sasrec_recipe, **kept, model={**model, **extra}), tmp_path / f"run{number}")
+        told[number] = sum("set model.validation_filters_seen" in str(w.message) for w in recwarn)
+    assert (told[0], told[1]) == (1, 0)
+
+
+def test_a_training_that_diverges_says_what_is_left(tmp_path, sasrec_recipe):
+    wild = changed(sasrec_recipe, training={**sasrec_recipe.training, "learning_rate": 1e30})
+    with pytest.raises(TrainingError, match=r"No run was written; .*run\.checkpoints holds what"):
+        train(wild, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", [None, {"name": "x"}])
+def test_a_run_without_a_whole_task_is_refused(runs, task):
+    path = runs / "pop" / "run.yaml"
+    about = yaml.safe_load(path.read_text()) | {"task": task}
+    path.write_text(yaml.safe_dump(about))
+    with pytest.raises(ArtifactError, match=r"run\.yaml, task"):
+        evaluate_run(RunDirectory(runs / "pop"), part="valid")
 
 
 def test_a_failed_training_leaves_the_earlier_run(runs, popularity_recipe, monkeypatch):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from toy_training import ToyModel, ToySource, accuracy_of, fit, same_bits, scripted
 
 from llmrec.errors import TrainingError
 from llmrec.training.checkpoint import load_latest
+from llmrec.training.setup import make_accelerator
 
 SETTINGS = {"epochs": 5, "seed": 2, "learning_rate": 0.05, "patience": 50, "accumulation": 2}
 
@@ -40,6 +42,21 @@ def uninterrupted():
 def assert_equal(found, expected):
     assert same_bits(found[0], expected[0])
     assert found[1] == expected[1]
+
+
+def test_the_scale_of_a_loss_in_fp16_is_gone_on_with(tmp_path, monkeypatch):
+    """It doubles at each of the three steps of an epoch here."""
+
+    def scaled(config, skips_parameters):
+        made = make_accelerator(config, skips_parameters)
+        made.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
+        return made
+
+    monkeypatch.setattr("llmrec.training.trainer.make_accelerator", scaled)
+    train(tmp_path, epochs=2)
+    assert load_latest(tmp_path).progress["scaler"]["scale"] == 4 * 2**6
+    train(tmp_path, resume=True, epochs=4)
+    assert load_latest(tmp_path).progress["scaler"]["scale"] == 4 * 2**12
 
 
 @pytest.mark.parametrize("done", [1, 3, 5])

@@ -1,5 +1,7 @@
 """The training loop on a toy system: what it computes, and how it stops."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from toy_training import (
     without_seconds,
 )
 
-from llmrec.errors import ConfigError, TrainingError
+from llmrec.errors import ConfigError, DataError, TrainingError
 from llmrec.training import TrainingConfig
 from llmrec.training.seeds import epoch_generator
 from llmrec.training.trainer import Trainer
@@ -146,6 +148,21 @@ def test_no_epoch_begins_after_the_time_limit_and_the_last_one_is_validated():
     assert len(unlimited) == 9
 
 
+def test_weights_are_validated_though_the_time_ends_behind_an_epoch(monkeypatch):
+    class Slow(ToyModel):
+        def end_epoch(self):
+            time.sleep(0.3)
+            return {}
+
+        def start_epoch(self, epoch):
+            pass
+
+    log = fit(Slow(), validate=lambda: {"accuracy": 0.5}, epochs=9, validate_every=5,
+              max_minutes=0.1 / 60)  # fmt: skip
+    assert log[-1]["valid"] == {"accuracy": 0.5}
+    assert log[-1]["epoch"] < 9
+
+
 def test_without_validation_the_last_weights_stay():
     short, long = ToyModel(), ToyModel()
     fit(short, epochs=1)
@@ -189,6 +206,22 @@ class TestBadLoss:
         assert f"first training row {rows[0]})" in message
         assert "the weights of epoch 1 are kept" in message
         assert "learning_rate" in message
+        assert same_bits(model.weights(), snapshots[0])
+
+    def test_weights_that_give_no_numbers_are_not_kept(self):
+        model, snapshots = ToyModel(), []
+
+        def validate():
+            snapshots.append(model.weights())
+            if len(snapshots) == 3:
+                raise DataError("the scores of user 'x' contain NaN.")
+            return {"accuracy": -len(snapshots)}
+
+        with pytest.raises(TrainingError) as caught:
+            fit(model, validate=validate, epochs=5)
+        message = str(caught.value)
+        assert "after epoch 3 the model cannot be judged: the scores of user 'x'" in message
+        assert "the weights of epoch 1 are kept" in message
         assert same_bits(model.weights(), snapshots[0])
 
     def test_without_validation_the_last_finite_weights_stay(self):

@@ -84,28 +84,46 @@ def intra_list_diversity(lists: Lists, vectors: object) -> Values:
     return 1 - _mean(together - squares, lengths * (lengths - 1))
 
 
+def require_categories(catalog: Catalog) -> None:
+    """Refuse a catalog that does not say what its items are like.
+
+    Raises:
+        DataError: It has no column ``category``.
+    """
+    if "category" not in catalog.frame.columns:
+        raise DataError(
+            "intra_list_diversity needs a column 'category' in the catalog; leave the metric out."
+        )
+
+
 def category_vectors(catalog: Catalog) -> object:
     """Unit vectors of the items' categories, as a SciPy sparse matrix ``[items + 1, categories]``.
 
-    The column ``category`` is split at ``|`` and ``,``. Items without a category get zeros.
+    The column ``category`` is split at ``|`` and ``,``, or holds lists of names. Items without a
+    category get zeros.
 
     Raises:
         DataError: The catalog has no column ``category``.
     """
     from scipy import sparse
 
-    if "category" not in catalog.frame.columns:
-        raise DataError(
-            "intra_list_diversity needs a column 'category' in the catalog; leave the metric out."
-        )
-    texts = catalog.frame["category"].cast(pl.String).fill_null("").to_list()
-    names = [sorted({part for part in map(_clean, re.split(r"[|,]", t)) if part}) for t in texts]
+    require_categories(catalog)
+    parts = _category_parts(catalog.frame["category"])
+    names = [sorted({part for part in map(_clean, row) if part}) for row in parts]
     flat = pl.Series("name", [name for row in names for name in row], dtype=pl.String)
     codes = flat.rank("dense").cast(pl.Int64).to_numpy() - 1
     lengths = np.array([0, *(len(row) for row in names)])
     values = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths)
     shape = (lengths.size, int(codes.max(initial=-1)) + 1)
     return sparse.csr_array((values, codes, offsets_of(lengths)), shape=shape)
+
+
+def _category_parts(column: pl.Series) -> list[list[str]]:
+    if isinstance(column.dtype, pl.List):
+        rows = column.cast(pl.List(pl.String)).to_list()
+        return [[part for part in row or [] if part is not None] for row in rows]
+    texts = column.cast(pl.String).fill_null("").to_list()
+    return [re.split(r"[|,]", text) for text in texts]
 
 
 def _clean(part: str) -> str:

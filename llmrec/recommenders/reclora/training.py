@@ -13,8 +13,10 @@ from llmrec.adapters.diagnostics import collapse_warnings
 from llmrec.adapters.gated_lora import GatedLora, expert_similarity
 from llmrec.adapters.gates import gate_diagnostics
 from llmrec.adapters.proximal import Proximal
+from llmrec.data.hashing import hash_arrays
 from llmrec.errors import TrainingError
 from llmrec.recommenders.ctr import CTRModel
+from llmrec.recommenders.learnt_events import events_hash
 from llmrec.recommenders.reclora.answers import answer_ids, answer_texts
 from llmrec.recommenders.reclora.base_model import BaseModel
 from llmrec.recommenders.reclora.batches import PromptRows
@@ -133,6 +135,8 @@ def train_ranker(
     pairs, source = _learnt(ranker, rows)
     loss = AnswerLoss(ranker.lora, ranker.answers, _passes(training, len(rows)))
     settings = config.model_dump(mode="json", exclude={"training", *_ABOUT_MEMORY})
+    asked = {"items": rows.items, "labels": rows.labels}
+    settings["training_events"] = events_hash(rows.histories) + hash_arrays(asked)[:16]
     folder = checkpointing.of("experts")
     trainer = Trainer(training, folder, checkpointing.resume, model_settings=settings)
     watched = None if validate is None else _Watched(validate, training.metric)

@@ -1,5 +1,7 @@
 """SASRec as a whole: its scores, what it learns, and what it does with odd histories."""
 
+import dataclasses
+
 import loop_encoder
 import numpy as np
 import polars as pl
@@ -183,6 +185,18 @@ def test_resumed_training_gives_the_same_bits(tmp_path):
     resumed, straight = fit(5, True, tmp_path), fit(5, False, None)
     np.testing.assert_array_equal(resumed.score_catalog(train), straight.score_catalog(train))
     assert len(resumed.log) == len(straight.log)
+
+
+def test_a_training_is_not_gone_on_with_on_other_events(tmp_path):
+    training = {"epochs": 1, "batch_size": 8}
+    lists = random_histories([9, 8, 7])
+    SASRec(**SMALL, checkpoints=tmp_path, training=training).fit(lists)
+    turned = dataclasses.replace(lists, items=np.roll(lists.items, 1))
+    longer = {**training, "epochs": 2}
+    again = SASRec(**SMALL, checkpoints=tmp_path, resume=True, training=longer)
+    with pytest.raises(TrainingError, match=r"other settings \(training_events [0-9a-f]{16} -> "):
+        again.fit(turned)
+    assert len(again.fit(lists).log) == 2
 
 
 def test_checkpoint_of_another_architecture_is_refused(tmp_path):

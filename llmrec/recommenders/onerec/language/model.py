@@ -152,8 +152,8 @@ class OneRecLM(ListRecommender[OneRecLMConfig]):
         parts = self._fitted()
         own = (parts.codes, np.array(parts.sizes), parts.popularity, np.array([parts.first]))
         state = to_arrays(parts.network.model, parts.tokens.tokenizer)
-        ours = {**dict(zip(_IDS, own, strict=True)), **self._standing_state()}
-        return {**state, **ours, **self._reward_state()}
+        ours: dict[str, npt.NDArray[Any]] = dict(zip(_IDS, own, strict=True))
+        return {**state, **ours, **self._standing_state(), **self._reward_state()}
 
     def _load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         state = self._take_reward(self._take_standing(state))
