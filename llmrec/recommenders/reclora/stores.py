@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmrec.adapters.refresh import require_drawn_once
 from llmrec.adapters.store import AdapterStore
 from llmrec.adapters.store_files import MANIFEST, require_new_folder
 from llmrec.adapters.user_keys import user_key
-from llmrec.errors import ConfigError
 from llmrec.storage import atomic_directory
 
 if TYPE_CHECKING:
@@ -19,12 +19,8 @@ def filled_store(model: "RecLoRA", folder: str | Path, options: Mapping[str, Any
 
     What can be refused is refused before there is a folder, and broken off it leaves none.
     """
-    shrink, known = model.config.shrink, model.known_histories
-    if shrink and options.get("prior_events"):
-        raise ConfigError(
-            f"shrink={shrink:g} and prior_events={options['prior_events']} both draw gates of "
-            "people with few events to a mean; leave one of them at 0."
-        )
+    known = model.known_histories
+    require_drawn_once(model, options.get("prior_events", 0))
     if known is not None:
         for user in known.user_ids.to_list():
             user_key(user)
