@@ -1,11 +1,15 @@
 import math
+from datetime import date, datetime
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.data.hashing import hash_arrays, hash_frame, hash_json, hash_series
+from llmrec.errors import DataError
 
 texts = st.lists(st.one_of(st.none(), st.text(max_size=6)), max_size=20)
 numbers = st.lists(st.one_of(st.none(), st.integers(-5, 5)), max_size=20)
@@ -73,3 +77,47 @@ def test_arrays_of_other_shape_or_layout():
 
 def test_json_keys_are_sorted():
     assert hash_json({"a": 1, "b": 2}) == hash_json({"b": 2, "a": 1})
+
+
+def prices(*texts):
+    values = [None if text is None else Decimal(text) for text in texts]
+    return pl.Series("price", values, dtype=pl.Decimal(10, 2))
+
+
+def test_decimals_are_hashed_by_value_and_not_by_where_they_lie():
+    same = [hash_series(prices("1.50", "-2.25", None)) for _ in range(3)]
+    assert len(set(same)) == 1
+    others = [prices("9.50", "-2.25", None), prices("1.50", "-2.25", "0.00")]
+    others += [prices("1.50", "-2.25", None).cast(pl.Decimal(12, 2))]
+    assert len({same[0], *map(hash_series, others)}) == 4
+
+
+def test_integers_of_128_bits_are_hashed_by_value():
+    wide = [pl.Series("x", [value, None], dtype=pl.Int128) for value in (2**70, 2**70 + 1)]
+    assert hash_series(wide[0]) == hash_series(wide[0].clone())
+    assert hash_series(wide[0]) != hash_series(wide[1])
+
+
+def test_python_objects_are_refused_because_their_text_may_be_an_address():
+    with pytest.raises(DataError, match=r"Python objects \(object\)"):
+        hash_series(pl.Series("x", [object()], dtype=pl.Object))
+
+
+def test_the_hashes_of_other_types_stay_what_they_were():
+    frame = pl.DataFrame(
+        {
+            "i": pl.Series([1, None, 3], dtype=pl.Int64),
+            "u": pl.Series([1, 2, 255], dtype=pl.UInt8),
+            "f": [0.5, None, math.nan],
+            "g": pl.Series([0.5, 1.5, 2.5], dtype=pl.Float32),
+            "b": [True, None, False],
+            "s": ["a", None, "é"],
+            "d": [date(2001, 1, 1), None, date(2002, 2, 2)],
+            "t": [datetime(2001, 1, 1, 5), None, datetime(2002, 2, 2)],
+            "y": [b"a", None, b"\xff"],
+            "l": [["a", None], [], None],
+            "r": [{"a": 1, "b": "x"}] * 3,
+        }
+    )
+    # written down when the types that NumPy has no array of were given a way of their own
+    assert hash_frame(frame) == ("f5f7e3ca99ceabd3412285de4ef7b60b91e34f43f74f34598e168145a7f046ec")
