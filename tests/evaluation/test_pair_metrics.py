@@ -40,6 +40,7 @@ def test_auc_of_ties_is_a_half():
 def test_auc_without_both_labels_is_undefined():
     assert math.isnan(pairs.auc([1, 1], [0.2, 0.3]))
     assert math.isnan(pairs.uauc([0, 0], [1, 1], [0.2, 0.3]))
+    assert math.isnan(pairs.gauc([0, 0], [1, 1], [0.2, 0.3]))
 
 
 def test_ece_by_hand():

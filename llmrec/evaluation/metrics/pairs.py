@@ -57,18 +57,20 @@ def auc_per_user(
 def gauc(users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Mean of the users' AUCs weighted by their number of pairs (impressions).
 
-    Over users with both labels (Zhu et al. 2017, "Optimized cost per click").
+    Over users with both labels (Zhu et al. 2017, "Optimized cost per click"); NaN without any.
 
     >>> gauc([0, 0, 0, 1, 1], [1, 0, 0, 1, 0], [0.9, 0.1, 0.2, 0.3, 0.5])
     0.6
     """
     values, pairs = auc_per_user(users, labels, scores)
     valid = ~np.isnan(values)
-    return float((values[valid] * pairs[valid]).sum() / max(pairs[valid].sum(), 1))
+    if not valid.any():
+        return float("nan")
+    return float((values[valid] * pairs[valid]).sum() / pairs[valid].sum())
 
 
 def uauc(users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Plain mean of the AUCs of the users who have both labels.
+    """Plain mean of the AUCs of the users who have both labels; NaN without any.
 
     >>> uauc([0, 0, 0, 1, 1], [1, 0, 0, 1, 0], [0.9, 0.1, 0.2, 0.3, 0.5])
     0.5
