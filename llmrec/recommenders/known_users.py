@@ -31,6 +31,8 @@ def histories_of(known: Histories | None, users: Users, on_unknown: OnUnknown) -
         raise UnknownIdError(
             "this model was saved without its users' histories; pass Histories instead of ids."
         )
+    if isinstance(users, np.integer | np.str_):  # one id out of a table or an array
+        users = users.item()
     wanted = [users] if isinstance(users, str | int) else users
     ids = Vocabulary(known.user_ids, "user")
     codes = ids.encode(wanted, on_unknown="error" if on_unknown == "error" else "zero")

@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 import pytest
 
@@ -32,3 +33,13 @@ def test_histories_are_given_back_and_without_any_ids_mean_nothing():
     assert histories_of(None, KNOWN, "error") is KNOWN
     with pytest.raises(UnknownIdError, match="pass Histories instead"):
         histories_of(None, ["ann"], "skip")
+
+
+def test_one_id_out_of_an_array_is_one_user():
+    numbered = Histories.from_lists({7: ["pen"], 3: ["ink", "pen"]}, ITEMS)
+    for known, ids in ((numbered, np.array([7, 3])), (KNOWN, np.array(["bob", "ann"]))):
+        for user in ids:
+            found = histories_of(known, user, "error")
+            assert found.user_ids.to_list() == [user.item()]
+    with pytest.raises(UnknownIdError, match="9"):
+        histories_of(numbered, np.int32(9), "error")
