@@ -1,10 +1,10 @@
 """What happened: one row per event, in one canonical form.
 
 Columns: ``user_id`` and ``item_id`` (all integers or all strings), then where the source has them
-``timestamp`` (Int64, Unix seconds), ``rating`` (Float64), ``label`` (Int8, 0 or 1), ``kind``
-(String), ``dwell`` (Float64, seconds), ``session_id``, and any further column untouched. Rows are
-ordered by user, then timestamp; events with equal timestamps, and all events of data without a
-clock, keep the order of the source. This module reads no files.
+``timestamp`` (Int64, Unix seconds), ``rating`` (Float64), ``label`` (Int8, 1 liked, 0 not liked,
+null not said), ``kind`` (String), ``dwell`` (Float64, seconds), ``session_id``, and any further
+column untouched. Rows are ordered by user, then timestamp; events with equal timestamps, and all
+events of data without a clock, keep the order of the source. This module reads no files.
 """
 
 from typing import Any, Literal, NoReturn
@@ -30,7 +30,8 @@ class Interactions:
 
     Raises:
         DataError: A required column is missing, there is no row, an id or a timestamp is missing,
-            a column cannot be read as its type, or there are duplicates.
+            a column cannot be read as its type, a label is neither 0 nor 1, or there are
+            duplicates.
     """
 
     def __init__(
@@ -112,9 +113,10 @@ def _with_types(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     columns = [as_id_series(frame[c], c.removesuffix("_id")).alias(c) for c in REQUIRED]
     if "timestamp" in frame.columns:
         columns.append(_as_seconds(frame["timestamp"], source))
-    for name, dtype in (("rating", pl.Float64), ("dwell", pl.Float64), ("label", pl.Int8)):
-        if name in frame.columns:
-            columns.append(_cast(frame[name], dtype, source))
+    numbers = [name for name in ("rating", "dwell") if name in frame.columns]
+    columns += [_cast(frame[name], pl.Float64, source) for name in numbers]
+    if "label" in frame.columns:
+        columns.append(_as_labels(frame["label"], source))
     known = {c.name for c in columns}
     rest = [c for c in frame.iter_columns() if c.name not in known]
     return pl.DataFrame([*columns, *rest])
@@ -128,19 +130,34 @@ def _as_seconds(series: pl.Series, source: str) -> pl.Series:
     return _cast(series, pl.Int64, source)
 
 
+def _as_labels(series: pl.Series, source: str) -> pl.Series:
+    """Labels as Int8; cast at once, 0.9 would become 0 and a rating of 5 a label."""
+    numbers = _cast(series, pl.Float64, source)
+    wrong = ~numbers.is_in([0.0, 1.0])
+    if wrong.any():  # nulls are ignored
+        row = int(wrong.fill_null(False).arg_max() or 0)
+        raise DataError(
+            f"{source} row {row + 1}, column label: found {series[row]!r}; labels are 1 (liked) or "
+            "0 (not liked): make them so, and leave the cell empty where nothing was said."
+        )
+    return numbers.cast(pl.Int8)
+
+
 def _cast(series: pl.Series, dtype: type[pl.DataType], source: str) -> pl.Series:
-    result = series.cast(dtype, strict=False)
+    try:
+        result = series.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:  # of lists and the like, not even nulls are made
+        result = pl.repeat(None, series.len(), dtype=dtype, eager=True)
     failed = result.is_null() & series.is_not_null()
     if failed.any():
         row = int(failed.arg_max() or 0)
+        found = series.slice(row, 1).to_list()[0]
         hint = (
             "expected Unix seconds or a datetime column"
             if series.name == "timestamp"
             else f"expected a {dtype.__name__} value"
         )
-        raise DataError(
-            f"{source} row {row + 1}, column {series.name}: found {series[row]!r}; {hint}."
-        )
+        raise DataError(f"{source} row {row + 1}, column {series.name}: found {found!r}; {hint}.")
     return result
 
 
@@ -173,7 +190,7 @@ def _later_duplicates(ordered: pl.DataFrame) -> pl.Series:
 def _refuse_duplicates(frame: pl.DataFrame, event: dict[str, Any], source: str) -> NoReturn:
     keys = ("user_id", "item_id", "timestamp")
     same = pl.all_horizontal(pl.col(key) == event[key] for key in keys)
-    rows = frame.with_row_index("row", 1).filter(same)["row"].to_list()
+    rows = frame.select(same.arg_true() + 1).to_series()
     raise DataError(
         f"{source} has the same event more than once: rows {rows[0]} and {rows[1]} are user "
         f"{event['user_id']!r}, item {event['item_id']!r}, timestamp {event['timestamp']}; "

@@ -10,6 +10,7 @@ future). A global-time split does not; it needs timestamps.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.hashing import hash_arrays, hash_json
 from llmrec.data.histories import PART_ORDER, Histories, Origin
 from llmrec.data.ragged import offsets_of, row_of_each, smaller_before
-from llmrec.errors import ConfigError, DataError, nearest_name
+from llmrec.errors import ConfigError, DataError, nearest_name, shorten
 
 Part = Literal["train", "valid", "test"]
 TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
@@ -139,10 +140,11 @@ class Split:
         return Cases(inputs, targets, offsets, part)
 
     def labelled_cases(self, part: Part) -> LabelledCases:
-        """The judged pairs of ``part``: every row with its label and the events before it.
+        """The judged pairs of ``part``: every row that has a label, and the events before it.
 
         Raises:
-            DataError: The data has no ``label`` column or no clock.
+            DataError: The data has no ``label`` column or no clock, or no event of the part has a
+                label.
         """
         data = self.dataset
         if "label" not in data.interactions.frame.columns:
@@ -150,7 +152,14 @@ class Split:
         times = data.histories.times
         if times is None:
             raise DataError(f"{data.name} is order-only; judged pairs need timestamps.")
-        index = np.flatnonzero(self.parts == PART_ORDER[part])
+        judged = data.interactions.frame["label"].is_not_null().to_numpy()
+        of_part = self.parts == PART_ORDER[part]
+        index = np.flatnonzero(of_part & judged)
+        if of_part.any() and not index.size:
+            raise DataError(
+                f"{data.name}: no {part} event has a label under split {self.name}; pair metrics "
+                "need judged pairs, and an empty label is not one."
+            )
         owners = row_of_each(data.user_offsets)[index]
         earlier = smaller_before(times, data.user_offsets)[index]
         inputs = data.histories.prefixes(owners, earlier)
@@ -204,10 +213,7 @@ def ratio(dataset: Dataset, train: float = 0.8, valid: float = 0.1) -> Split:
     Raises:
         ConfigError: The shares are not positive or leave nothing for the test.
     """
-    if not (0 < train < 1 and 0 < valid < 1 and train + valid < 1):
-        raise ConfigError(
-            f"ratio split: train={train} and valid={valid} must be positive and sum to below 1."
-        )
+    _require_shares("ratio", train, valid)
     lengths = np.diff(dataset.user_offsets)
     n_train = np.floor(lengths * train + 1e-9).astype(np.int64)
     n_known = np.floor(lengths * (train + valid) + 1e-9).astype(np.int64)
@@ -238,7 +244,8 @@ def global_time(
 
     Raises:
         DataError: The data is order-only, or a part is empty.
-        ConfigError: The cuts are out of order.
+        ConfigError: The cuts are out of order, or the shares that place one are not positive or
+            leave nothing for the test.
     """
     times = dataset.histories.times
     if times is None:
@@ -246,9 +253,12 @@ def global_time(
             f"{dataset.name} is order-only: it has no timestamps, so a global-time split is not "
             "possible; use leave_one_out or ratio."
         )
-    cuts = np.quantile(times, [train, min(train + valid, 1.0)], method="higher")
-    first = int(cuts[0]) if valid_from is None else valid_from
-    second = int(cuts[1]) if test_from is None else test_from
+    first, second = valid_from, test_from
+    if first is None or second is None:
+        _require_shares("global_time", train, valid)
+        cuts = np.quantile(times, [train, train + valid], method="higher")
+        first = int(cuts[0]) if first is None else first
+        second = int(cuts[1]) if second is None else second
     if first >= second:
         raise ConfigError(f"global_time: valid_from={first} must be before test_from={second}.")
     parts = (times >= first).astype(np.uint8) + (times >= second).astype(np.uint8)
@@ -270,13 +280,7 @@ def given(dataset: Dataset) -> Split:
     frame = dataset.interactions.frame
     if "split" not in frame.columns:
         raise DataError(f"{dataset.name} has no column 'split'; choose another split.")
-    codes = frame["split"].replace_strict(PART_ORDER, default=UNUSED, return_dtype=pl.UInt8)
-    if (codes == UNUSED).any():
-        bad = frame["split"].filter(codes == UNUSED).unique().to_list()
-        raise DataError(
-            f"{dataset.name}: column 'split' has the values {bad}; use {list(PART_ORDER)}."
-        )
-    parts = codes.to_numpy().astype(np.uint8)
+    parts = _given_parts(frame["split"], dataset.name)
     same_user = np.diff(row_of_each(dataset.user_offsets)) == 0
     back = np.flatnonzero((np.diff(parts.astype(np.int8)) < 0) & same_user)
     if back.size:
@@ -288,6 +292,31 @@ def given(dataset: Dataset) -> Split:
     return Split(dataset, "given", {}, parts)
 
 
+def _require_shares(name: str, train: float, valid: float) -> None:
+    if not (0 < train < 1 and 0 < valid < 1 and train + valid < 1):
+        raise ConfigError(
+            f"{name} split: train={train} and valid={valid} must be positive and sum to below 1."
+        )
+
+
+def _given_parts(column: pl.Series, source: str) -> npt.NDArray[np.uint8]:
+    """``[events]`` part of every event by its name."""
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        few = shorten(column.unique().to_list())
+        raise DataError(
+            f"{source}: column 'split' holds {column.dtype} ({few}), not text; use "
+            f"{list(PART_ORDER)}."
+        )
+    names = column.cast(pl.String)
+    codes = names.replace_strict(PART_ORDER, default=UNUSED, return_dtype=pl.UInt8)
+    if (codes == UNUSED).any():
+        bad = column.filter(codes == UNUSED).unique(maintain_order=True)
+        raise DataError(
+            f"{source}: column 'split' has the values [{shorten(bad)}]; use {list(PART_ORDER)}."
+        )
+    return codes.to_numpy().astype(np.uint8)
+
+
 SPLITS = {
     "leave_one_out": leave_one_out,
     "ratio": ratio,
@@ -296,7 +325,7 @@ SPLITS = {
 }
 
 
-def make_split(dataset: Dataset, name: str, **params: Any) -> Split:
+def make_split(dataset: Dataset, name: str, /, **params: Any) -> Split:
     """Make a split by name, as task files do.
 
     Raises:
@@ -304,6 +333,13 @@ def make_split(dataset: Dataset, name: str, **params: Any) -> Split:
     """
     if name not in SPLITS:
         raise ConfigError(f"unknown split {name!r}{nearest_name(name, SPLITS)}.")
+    known = list(inspect.signature(SPLITS[name]).parameters)[1:]
+    for param in params:
+        if param not in known:
+            raise ConfigError(
+                f"split {name} has no parameter {param!r}; it takes {', '.join(known) or 'none'}"
+                f"{nearest_name(param, known)}."
+            )
     try:
         return SPLITS[name](dataset, **params)
     except TypeError as error:

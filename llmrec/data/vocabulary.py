@@ -116,14 +116,15 @@ def as_id_series(ids: Ids, kind: str) -> pl.Series:
     """Return ids as an ``Int64`` or ``String`` series.
 
     Raises:
-        DataError: The values are of another type.
+        DataError: The values are of another type, or an integer does not fit in 64 bits.
     """
     try:
         series = ids if isinstance(ids, pl.Series) else pl.Series("id", ids, strict=True)
     except (TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{kind} ids must be all integers or all strings: {error}.") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{kind} ids must be all integers or all strings: {reason}.") from None
     if series.dtype.is_integer():
-        return series.cast(pl.Int64)
+        return _as_int64(series, kind)
     if series.dtype in (pl.String, pl.Categorical) or isinstance(series.dtype, pl.Enum):
         return series.cast(pl.String)
     if series.len() == series.null_count() == 0:
@@ -132,6 +133,17 @@ def as_id_series(ids: Ids, kind: str) -> pl.Series:
         f"{kind} ids must be integers or strings, found {series.dtype}; "
         f"convert the column first (first value: {series[0]!r})."
     )
+
+
+def _as_int64(series: pl.Series, kind: str) -> pl.Series:
+    fitting = series.cast(pl.Int64, strict=False)
+    if fitting.null_count() > series.null_count():
+        large = series.filter(fitting.is_null() & series.is_not_null())
+        raise DataError(
+            f"{kind} ids that are integers must lie between -2**63 and 2**63 - 1, found "
+            f"{shorten(large)}; make the column text (cast it to String), where any id fits."
+        )
+    return fitting
 
 
 def _type_name(dtype: pl.DataType) -> str:

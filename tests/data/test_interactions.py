@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 from datetime import UTC, date, datetime
 
@@ -93,6 +94,39 @@ def test_drop_keeps_the_first_of_equal_events():
     assert Interactions(frame, "drop").frame["rating"].to_list() == [2.0]
 
 
+def test_duplicates_are_named_where_the_data_has_a_column_called_row():
+    frame = frame_of([(1, 5, 10), (1, 5, 10)]).with_columns(row=pl.Series([8, 9]))
+    with pytest.raises(DataError, match="rows 1 and 2 are user 1"):
+        Interactions(frame)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1, None],
+        [0.0, 1.0, None],
+        [False, True, None],
+        ["0", "1.0", None],
+        pl.Series([0, 1, None], dtype=pl.UInt8),
+    ],
+)
+def test_labels_are_zero_one_or_not_said(labels):
+    frame = frame_of([(1, i, i) for i in range(3)]).with_columns(label=pl.Series(labels))
+    found = Interactions(frame).frame["label"]
+    assert found.dtype == pl.Int8
+    assert found.to_list() == [0, 1, None]
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, 5], [0, -1], [0.0, 0.4], [1.0, math.nan], [None, 256], [None, "0.5"]]
+)
+def test_other_labels_are_refused_and_not_made_zero_or_one(labels):
+    frame = frame_of([(1, 1, 1), (1, 2, 2)]).with_columns(label=pl.Series(labels))
+    message = f"log.csv row 2, column label: found {labels[1]!r}; labels are 1 .liked. or 0"
+    with pytest.raises(DataError, match=message):
+        Interactions(frame, source="log.csv")
+
+
 def test_order_only_data_may_repeat_items():
     assert len(Interactions(pl.DataFrame({"user_id": [1, 1], "item_id": [5, 5]}))) == 2
 
@@ -109,7 +143,15 @@ def test_order_only_data_may_repeat_items():
             "row 2, column timestamp: found '12/03/24'; expected Unix seconds",
         ),
         ({"user_id": [1], "item_id": [1], "rating": ["good"]}, "column rating: found 'good'"),
+        (
+            {"user_id": [1], "item_id": [1], "rating": [[4]]},
+            r"column rating: found \[4\]; expected a Float64",
+        ),
         ({"user_id": [1.5], "item_id": [1]}, "user ids must be integers or strings"),
+        (
+            {"user_id": pl.Series([2**63], dtype=pl.UInt64), "item_id": [1]},
+            "user ids that are integers must lie between .* found 9223372036854775808",
+        ),
     ],
 )
 def test_each_mistake_gets_a_sentence(frame, message):

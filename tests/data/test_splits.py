@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -234,8 +236,55 @@ def test_mistakes_get_a_sentence():
         make_split(clockless, "ratio", trian=0.5)
     with pytest.raises(ConfigError, match="sum to below 1"):
         ratio(clockless, 0.9, 0.1)
+    with pytest.raises(
+        ConfigError,
+        match="split ratio has no parameter 'trian'; it takes train, valid; did you mean",
+    ):
+        make_split(clockless, "ratio", trian=0.5)
+    with pytest.raises(ConfigError, match="no parameter 'dataset'; it takes none"):
+        make_split(clockless, "leave_one_out", dataset=1)
+    with pytest.raises(ConfigError, match="no parameter 'name'; it takes train, valid"):
+        make_split(clockless, "ratio", name="x")
     with pytest.raises(ConfigError, match="must be before"):
         global_time(dataset_of([(1, 1, 1), (1, 2, 2), (1, 3, 3)]), 3, 2)
+
+
+@pytest.mark.parametrize(
+    "shares", [{"train": 0.5, "valid": 0.9}, {"train": 1.5}, {"valid": -0.1}, {"valid": math.nan}]
+)
+def test_shares_of_a_global_time_split_are_checked(shares):
+    dataset = dataset_of([(1, 1, t) for t in range(100)])
+    with pytest.raises(ConfigError, match=r"global_time split: train=.*must be positive and sum"):
+        global_time(dataset, **shares)
+    with pytest.raises(ConfigError, match="global_time split"):
+        global_time(dataset, valid_from=60, **shares)
+    both = global_time(dataset, valid_from=60, test_from=80, **shares)  # nobody asks for shares
+    assert np.bincount(both.parts).tolist() == [60, 20, 20]
+
+
+@pytest.mark.parametrize("parts", [[0, 1], [None, "test"], [["train"], ["test"]]])
+def test_a_given_split_that_is_no_text_is_refused(parts):
+    with pytest.raises(DataError, match=r"column 'split' .*use \['train', 'valid', 'test'\]"):
+        given_split(dataset_of([(1, 1, 1), (1, 2, 2)], split=parts))
+
+
+def test_a_given_split_may_be_categorical():
+    parts = pl.Series(["train", "test"], dtype=pl.Categorical)
+    split = given_split(dataset_of([(1, 1, 1), (1, 2, 2)], split=parts))
+    assert split.parts.tolist() == [TRAIN, TEST]
+
+
+def test_events_without_a_label_are_not_judged_but_are_in_the_histories():
+    events = [(1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 4, 4)]
+    parts = ["train", "test", "test", "test"]
+    split = given_split(dataset_of(events, label=[1, 0, None, 1], split=parts))
+    cases = split.labelled_cases("test")
+    assert cases.items.tolist() == [2, 4]
+    assert cases.labels.tolist() == [0, 1]
+    assert [cases.histories[row].tolist() for row in range(2)] == [[1], [1, 2, 3]]
+    unsaid = given_split(dataset_of(events, label=[1, None, None, None], split=parts))
+    with pytest.raises(DataError, match="no test event has a label under split given"):
+        unsaid.labelled_cases("test")
 
 
 def test_a_given_split_is_checked():

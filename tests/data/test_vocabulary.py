@@ -77,3 +77,24 @@ def test_fingerprint_depends_on_order_and_values_only():
     assert Vocabulary([1, 2]).fingerprint == Vocabulary(chunked).fingerprint
     assert Vocabulary([1, 2]).fingerprint != Vocabulary([2, 1]).fingerprint
     assert Vocabulary([1, 2]).fingerprint != Vocabulary(["1", "2"]).fingerprint
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pl.Series([7, 2**63], dtype=pl.UInt64),
+        pl.Series([7, 2**63, None], dtype=pl.Int128),
+        [-(2**63) - 1],
+    ],
+)
+def test_integers_beyond_64_bits_are_named(ids):
+    value = next(i for i in ids if i not in (7, None))
+    with pytest.raises(DataError, match=f"user ids that are integers.*found {value}; make"):
+        as_id_series(ids, "user")
+
+
+def test_wide_types_with_small_values_are_read():
+    for dtype in (pl.UInt64, pl.Int128):
+        series = as_id_series(pl.Series([1, None, 2**62], dtype=dtype), "item")
+        assert series.dtype == pl.Int64
+        assert series.to_list() == [1, None, 2**62]

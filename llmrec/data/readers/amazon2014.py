@@ -8,6 +8,7 @@ day. ``price`` and ``sales_rank`` were crawled after the events: kept, but no fe
 
 import ast
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,8 @@ def _meta_rows(path: Path) -> Iterator[dict[str, Any]]:
                     raise DataError(f"{path.name} line {number} is longer than {MAX_LINE_BYTES} B.")
                 if line.strip():
                     yield _meta_row(_literal(line, path.name, number), path.name, number)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path.name} cannot be read: {error}.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} cannot be read: {error}; get a whole copy.") from None
 
 
 def _literal(line: bytes, source: str, number: int) -> dict[str, Any]:

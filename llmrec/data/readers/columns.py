@@ -5,6 +5,7 @@ is written the one way an integer is written (no leading zeros, no sign), so tha
 ``007``. Values that are missing stay missing; whether that is allowed is for the caller to say.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
@@ -17,10 +18,14 @@ IdType = Literal["auto", "integer", "string"]
 TEXT_COLUMNS = frozenset({"title", "category", "brand", "description", "kind", "split"})
 _INTEGER = r"^(?:0|-?[1-9]\d{0,17})$"
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_COMMON_FORMATS = (
+_COMMON_FORMATS = (  # as polars has them, which writes %.f for fractions of a second
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f%z",
     "%Y-%m-%d %H:%M",
     "%Y-%m-%d",
     "%d/%m/%Y",
@@ -85,7 +90,7 @@ def parse_timestamps(series: pl.Series, time_format: str | None, source: str) ->
     Args:
         series: Text, numbers, dates or datetimes (without a zone they are taken for UTC).
         time_format: None for Unix seconds; ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` for numbers in
-            that unit; else a ``strptime`` format for text.
+            that unit; else a ``strptime`` format for text. ``%z`` reads ``Z``, too.
         source: The file's name for messages.
 
     Raises:
@@ -155,7 +160,7 @@ def _from_format(series: pl.Series, time_format: str, source: str) -> pl.Series:
             f"{source}, column {series.name}: the values are {series.dtype}, not text, so "
             f"time_format={time_format!r} does not apply; leave it out or pass a unit like 'ms'."
         )
-    times = series.str.strip_chars().str.strptime(pl.Datetime("us"), time_format, strict=False)
+    times = _parsed(series, time_format)
     failed = times.is_null() & series.is_not_null()
     if failed.any():
         raise DataError(
@@ -165,6 +170,12 @@ def _from_format(series: pl.Series, time_format: str, source: str) -> pl.Series:
     return times.dt.epoch("s")
 
 
+def _parsed(series: pl.Series, time_format: str) -> pl.Series:
+    """Datetimes, null where the format does not fit; ``%#z`` is the ``%z`` that allows a Z."""
+    lenient = re.sub(r"(?<!%)%z", "%#z", time_format)
+    return series.str.strip_chars().str.strptime(pl.Datetime("us"), lenient, strict=False)
+
+
 def _expected(series: pl.Series, failed: pl.Series) -> str:
     return f"expected Unix seconds; {_suggestion(series, failed)}"
 
@@ -172,12 +183,13 @@ def _expected(series: pl.Series, failed: pl.Series) -> str:
 def _suggestion(series: pl.Series, failed: pl.Series) -> str:
     value = str(series.filter(failed)[0]).strip()
     for candidate in _COMMON_FORMATS:
-        try:
-            datetime.strptime(value, candidate)
+        try:  # polars alone would take 24 for a year of four digits
+            datetime.strptime(value, candidate.replace("%.f", ".%f"))
         except ValueError:
             continue
-        return f"pass time_format={candidate!r}"
-    return "pass time_format, or correct the row"
+        if not _parsed(pl.Series([value]), candidate).null_count():
+            return f"pass time_format={candidate!r}"
+    return "pass the right time_format=..., or correct the row"
 
 
 def _place(series: pl.Series, failed: pl.Series, source: str) -> str:

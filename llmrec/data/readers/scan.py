@@ -7,8 +7,9 @@ knows no column by name; it turns every way in which a file can be broken into o
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -124,7 +125,7 @@ def _text(path: Path, separator: str | None, header: Sequence[str] | None, quote
     first = _first_line(path)
     cut = separator if separator is not None else _guess_separator(path, first)
     quote = '"' if quoted else None
-    fields = next(csv.reader([first], delimiter=cut), []) if quoted else first.split(cut)
+    fields = _fields(path, first, cut) if quoted else first.split(cut)
     names = [name.strip() for name in fields] if header is None else list(header)
     if len(names) != len(fields):
         raise DataError(
@@ -152,8 +153,18 @@ def _first_line(path: Path) -> str:
         return line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise DataError(f"{path.name} is not UTF-8 text; convert it first.") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path.name} cannot be read: {error}.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} cannot be read: {error}; get a whole copy.") from None
+
+
+def _fields(path: Path, line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:
+        raise DataError(
+            f"{path.name} has no header that can be read: {error}; is it a table with one row per "
+            "line?"
+        ) from None
 
 
 def _guess_separator(path: Path, line: str) -> str:
@@ -198,7 +209,7 @@ def _explain(table: Table, message: str) -> str:
 
 def _first_ragged_row(table: Table) -> tuple[int, int] | None:
     """Data row and number of fields of the first row that is too long; a slow path for errors."""
-    with open_bytes(table.path) as stream:
+    with suppress(OSError, EOFError, zlib.error, csv.Error), open_bytes(table.path) as stream:
         lines = (line.decode("utf-8-sig", errors="replace") for line in stream)
         for row, fields in enumerate(csv.reader(lines, delimiter=table.separator)):
             if len(fields) > len(table.columns):

@@ -41,7 +41,7 @@ _IDS = ("user_id", "item_id", "session_id")
 _NUMBERS: dict[str, type[pl.DataType]] = {
     "rating": pl.Float64,
     "dwell": pl.Float64,
-    "label": pl.Int8,
+    "label": pl.Float64,  # some write 1.0; Interactions refuses what is neither 0 nor 1
 }
 
 

@@ -1,5 +1,7 @@
 import gzip
 import json
+import re
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
@@ -7,13 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.data.readers import read_catalog, read_interactions, read_sequences, read_users
-from llmrec.data.readers.columns import infer, parse_ids, parse_timestamps
+from llmrec.data.readers.columns import (
+    _COMMON_FORMATS,
+    infer,
+    parse_ids,
+    parse_timestamps,
+)
 from llmrec.data.readers.scan import open_table
 from llmrec.errors import ConfigError, DataError
 
 ROWS = [(1, 30, 100, 4.5), (1, 20, 90, 3.0), (2, 30, 80, 1.0)]
 CANONICAL = [(1, 20, 90, 3.0), (1, 30, 100, 4.5), (2, 30, 80, 1.0)]
 NAMES = ["user_id", "item_id", "timestamp", "rating"]
+
+
+SHARP = gzip.compress(b"user_id,item_id\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(9999)))
+
+
+def damaged(data, where):
+    return data[:where] + b"\xff" * 40 + data[where + 40 :]
 
 
 def write(path, text, encoding="utf-8"):
@@ -110,6 +124,9 @@ def test_whole_timestamps_are_exact(numbers):
         ("978300760999999", "us", 978300760),
         ("2001-01-01 00:12:40", "%Y-%m-%d %H:%M:%S", 978307960),
         ("2001-01-01T01:12:40+0100", "%Y-%m-%dT%H:%M:%S%z", 978307960),
+        ("2001-01-01T01:12:40+01:00", "%Y-%m-%dT%H:%M:%S%z", 978307960),
+        ("2001-01-01T00:12:40Z", "%Y-%m-%dT%H:%M:%S%z", 978307960),
+        ("2001-01-01T00:12:40Z", "%Y-%m-%dT%H:%M:%SZ", 978307960),
         ("01/01/01", "%d/%m/%y", 978307200),
     ],
 )
@@ -128,6 +145,40 @@ def test_an_unparsable_timestamp_is_placed_and_a_format_suggested(tmp_path):
         read_interactions(path, columns={"timestamp": "when"})
     with pytest.raises(DataError, match=r"row 1.*expected the format '%Y-%m-%d'"):
         read_interactions(path, columns={"timestamp": "when"}, time_format="%Y-%m-%d")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-07-01T12:00:00Z",
+        "2024-07-01T14:00:00+02:00",
+        "2024-07-01T14:00:00+0200",
+        "2024-07-01 12:00:00Z",
+        "2024-07-01T12:00:00.250Z",
+        "2024-07-01T12:00:00.250",
+        "2024-07-01 12:00:00.250",
+        "2024-07-01T12:00:00",
+        "2024-07-01 12:00",
+    ],
+)
+def test_the_format_that_is_advised_reads_the_value(text):
+    series = pl.Series("timestamp", [text])
+    with pytest.raises(DataError) as told:
+        parse_timestamps(series, None, "f")
+    advised = re.search(r"pass time_format='([^']+)'", str(told.value))[1]
+    assert parse_timestamps(series, advised, "f").to_list() == [1719835200]
+
+
+@given(st.datetimes(datetime(1980, 1, 1), datetime(2060, 1, 1)), st.sampled_from(_COMMON_FORMATS))
+def test_every_advised_format_reads_what_it_is_advised_for(moment, time_format):
+    moment = moment.replace(tzinfo=UTC)
+    series = pl.Series("t", [moment.strftime(time_format.replace("%.f", ".%f"))])
+    with pytest.raises(DataError) as told:
+        parse_timestamps(series, None, "f")
+    advised = re.search(r"pass time_format='([^']+)'", str(told.value))[1]
+    parse_timestamps(series, advised, "f")
+    expected = datetime.strptime(series[0], time_format.replace("%.f", ".%f")).replace(tzinfo=UTC)
+    assert parse_timestamps(series, time_format, "f").to_list() == [int(expected.timestamp())]
 
 
 def test_a_format_for_numbers_is_refused(tmp_path):
@@ -169,6 +220,11 @@ def test_a_format_for_numbers_is_refused(tmp_path):
             "rows 1 and 2 are user 1, item 2, timestamp 3",
         ),
         ("user_id,item_id\n1,2\n", {"extra": ["mood"]}, "no column 'mood'"),
+        (
+            "user_id,item_id,label\n1,2,1.0\n1,3,0.4\n",
+            {},
+            "log.csv row 2, column label: found 0.4; labels are",
+        ),
     ],
 )
 def test_each_mistake_gets_a_sentence(tmp_path, text, arguments, message):
@@ -204,6 +260,9 @@ def test_missing_files_and_folders(tmp_path):
         ("log.csv", "user_id,item_id\né,2\n".encode("latin-1"), "not UTF-8"),
         ("log.csv.gz", gzip.compress(separated(",").encode() * 2000)[:-30], "log.csv.gz"),
         ("log.csv.gz", b"\x1f\x8bnonsense", "cannot be read"),
+        ("log.csv.gz", damaged(SHARP, 20), "log.csv.gz cannot be read: Error -3.*get a whole copy"),
+        ("log.csv.gz", damaged(SHARP, len(SHARP) // 2), "log.csv.gz"),
+        ("log.txt", b"x" * 200_000, "log.txt has no header that can be read"),
         ("log.parquet", b"PAR1 nonsense", "log.parquet cannot be read"),
         ("log.jsonl", b'{"user_id": 1, "item_id": 2}\n{"user_id":\n', "log.jsonl cannot be read"),
     ],
