@@ -1,14 +1,30 @@
 """What could be recommended: the items with their texts and attributes.
 
 One row per item, ``item_id`` first, then any columns (``title`` and ``category`` are the ones the
-toolkit shows). Rows are ordered by ``item_id``. Attributes are read as they are; whether one was
-known at the time of an event is for the user of the catalog to say.
+toolkit shows: text, and of categories lists of texts, too). Rows are ordered by ``item_id``.
+Attributes are read as they are; whether one was known at the time of an event is for the user of
+the catalog to say.
 """
 
 import polars as pl
 
 from llmrec.data.vocabulary import Vocabulary, as_id_series
 from llmrec.errors import DataError, nearest_name
+
+TEXTS = ("title", "category")
+
+
+def text_problem(series: pl.Series) -> str:
+    """Why a ``title`` or ``category`` cannot be shown, and what to do; "" where it can."""
+    dtype = series.dtype
+    if series.name == "category" and isinstance(dtype, pl.List):
+        dtype = series.head(0).explode().dtype
+    if dtype == pl.Null or dtype.is_numeric() or (dtype.is_temporal() and dtype != pl.Duration):
+        return ""
+    if dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum):
+        return ""
+    lists = " or lists of texts" if series.name == "category" else ""
+    return f"the values are {series.dtype}, not text{lists}; make them text"
 
 
 class Catalog:
@@ -19,7 +35,8 @@ class Catalog:
         source: What the data is called in error messages.
 
     Raises:
-        DataError: There is no ``item_id`` column, no row, or an item is there twice.
+        DataError: There is no ``item_id`` column, no row, an item is there twice, or titles or
+            categories are no text (categories may be lists of texts).
     """
 
     def __init__(self, frame: pl.DataFrame, source: str = "catalog") -> None:
@@ -28,6 +45,9 @@ class Catalog:
             raise DataError(f"{source} has no column 'item_id'{hint}.")
         if not frame.height:
             raise DataError(f"{source} has no rows.")
+        for column in TEXTS:
+            if column in frame.columns and (reason := text_problem(frame[column])):
+                raise DataError(f"{source}, column {column}: {reason}.")
         ids = as_id_series(frame["item_id"], "item").alias("item_id")
         self._frame = (
             frame.with_columns(ids).sort("item_id").select("item_id", pl.exclude("item_id"))

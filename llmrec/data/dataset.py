@@ -47,7 +47,8 @@ class Dataset:
         if items.dtype != self.catalog.vocabulary.dtype:
             raise DataError(
                 f"{name}: item_id is {items.dtype} in the interactions but "
-                f"{self.catalog.vocabulary.dtype} in the catalog; read both as the same type."
+                f"{self.catalog.vocabulary.dtype} in the catalog; read both as the same "
+                'type (id_type="string"), or correct the odd ids.'
             )
         known = self.catalog.frame["item_id"]
         missing = items.unique().filter(~items.unique().is_in(known.implode()))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from llmrec.data.catalog import TEXTS, text_problem
 from llmrec.data.findings import Finding, Rule, report_rows
 from llmrec.data.readers.columns import infer, whole_numbers
 from llmrec.errors import nearest_name
@@ -18,6 +19,8 @@ OLDEST = 631_152_000  # 1990-01-01, before which nobody logged clicks
 MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138
 RATINGS = (0.0, 10.0)
 _HTML = r"</?[a-zA-Z][^<>]*>|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,5});"
+_SECONDS = "write Unix seconds, or read with time_format=..."
+_DIVIDE = 'divide by 1000, or read with time_format="ms"'
 _HINDSIGHT = ("price", "sales_rank")
 
 
@@ -71,8 +74,8 @@ def timestamps(frame: pl.DataFrame, file: str, limit: int) -> list[Finding]:
     milli = seconds.abs() >= MILLISECONDS
     late = (seconds > int(time.time()) + DAY) & ~milli
     rules = (
-        (Rule("error", "found {value}, not Unix seconds", "pass time_format"), unread),
-        (Rule("error", "found {value}, probably milliseconds", 'pass time_format="ms"'), milli),
+        (Rule("error", "found {value}, not Unix seconds", _SECONDS), unread),
+        (Rule("error", "found {value}, probably milliseconds", _DIVIDE), milli),
         (Rule("warning", "found {value}, in the future", "correct the clock"), late),
         (
             Rule("warning", "found {value}, before 1990", "correct or drop the row"),
@@ -177,6 +180,15 @@ def mixed_ids(frame: pl.DataFrame, file: str, limit: int, column: str) -> list[F
     return report_rows(rule, file, column, odd, limit, ids.__getitem__) if share < 0.05 else []
 
 
+def large_ids(frame: pl.DataFrame, file: str, limit: int, column: str) -> list[Finding]:
+    """Integers that do not fit in 64 bits with a sign."""
+    if column not in frame.columns or not frame[column].dtype.is_integer():
+        return []
+    large = frame[column].cast(pl.Int64, strict=False).is_null() & frame[column].is_not_null()
+    rule = Rule("error", "found {value}, beyond 2**63 - 1", "make the column text")
+    return report_rows(rule, file, column, large, limit, frame[column].__getitem__)
+
+
 def repeated_keys(frame: pl.DataFrame, file: str, limit: int, column: str) -> list[Finding]:
     """Rows whose id was there before, in a table with one row per id."""
     if column not in frame.columns:
@@ -184,6 +196,16 @@ def repeated_keys(frame: pl.DataFrame, file: str, limit: int, column: str) -> li
     again = ~frame[column].is_first_distinct() & ~_empty(frame[column])
     rule = Rule("error", "{value} was there before", "keep one row per id")
     return report_rows(rule, file, column, again, limit, frame[column].__getitem__)
+
+
+def no_texts(frame: pl.DataFrame, file: str) -> list[Finding]:
+    """Titles and categories that are of a type that cannot be shown."""
+    found = []
+    for column in (c for c in TEXTS if c in frame.columns):
+        what, _, fix = text_problem(frame[column]).partition("; ")
+        if what:
+            found.append(Finding("error", file, None, column, what, fix))
+    return found
 
 
 def item_texts(frame: pl.DataFrame, file: str, limit: int) -> list[Finding]:
@@ -196,6 +218,8 @@ def item_texts(frame: pl.DataFrame, file: str, limit: int) -> list[Finding]:
     if "title" not in frame.columns:
         fix = "add titles; reports and text models show ids until then"
         return [*found, Finding("warning", file, None, "title", "items have no titles", fix)]
+    if text_problem(frame["title"]):
+        return found
     titles = frame["title"].cast(pl.String)
     rule = Rule("warning", "the item has no title", "its id is shown instead; add a title", "items")
     found += report_rows(rule, file, "title", _empty(titles), limit)
@@ -276,7 +300,9 @@ def _numbers(series: pl.Series) -> pl.Series:
 
 
 def _ids(series: pl.Series) -> pl.Series:
-    return infer(series.str.strip_chars().alias("id")) if series.dtype == pl.String else series
+    if series.dtype == pl.String:
+        return infer(series.str.strip_chars().alias("id"))
+    return series.cast(pl.Int64, strict=False) if series.dtype.is_integer() else series
 
 
 def _kind(series: pl.Series) -> str:

@@ -162,11 +162,13 @@ def _check_table(kind: Kind, part: _Part, limit: int) -> list[Finding]:
         found += rules.surrounding_blanks(keys, file, limit)
         found += rules.repeated_keys(keys, file, limit, required[0])
     if kind == "items":
+        found += rules.no_texts(frame, file)
         found += rules.item_texts(frame, file, limit)
     if kind == "sequences":
         found += rules.sequences(frame, file, limit, SEQUENCE)
     for column in keys.columns:
         found += rules.mixed_ids(keys, file, limit, column)
+        found += rules.large_ids(keys, file, limit, column)
     return found
 
 

@@ -1,3 +1,5 @@
+from datetime import date
+
 import polars as pl
 import pytest
 
@@ -35,8 +37,21 @@ def test_from_ids_has_each_once():
         ({"item_id": []}, "items.csv has no rows"),
         ({"item_id": [1, 1]}, "item ids are there more than once: 1"),
         ({"item_id": [1, None]}, "item id is missing"),
+        ({"item_id": [1], "title": [["a"]]}, r"column title: the values are List\(String\), not"),
+        ({"item_id": [1], "title": [b"a"]}, "items.csv, column title: the values are Binary"),
+        ({"item_id": [1], "title": [{"a": 1}]}, "column title: the values are Struct"),
+        ({"item_id": [1], "category": [[["a"]]]}, "column category: .* not text or lists of texts"),
     ],
 )
 def test_each_mistake_gets_a_sentence(frame, message):
     with pytest.raises(DataError, match=message):
         Catalog(pl.DataFrame(frame), "items.csv")
+
+
+@pytest.mark.parametrize(
+    "titles", [["a", None], [1, 2], [1.5, None], [date(2001, 1, 1), None], [None, None]]
+)
+def test_what_can_be_written_as_text_is_a_title(titles):
+    frame = pl.DataFrame({"item_id": [1, 2], "title": titles, "category": [["x", "y"], None]})
+    expected = [str(i) if title is None else str(title) for i, title in enumerate(titles, 1)]
+    assert Catalog(frame).titles.to_list() == expected

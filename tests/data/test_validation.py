@@ -194,6 +194,31 @@ def test_errors_come_first_and_findings_read_as_sentences():
     assert str(finding) == "error: a.csv row 3, column rating: found 'x', not a number; drop it."
 
 
+def test_texts_that_cannot_be_shown_are_errors():
+    frame = pl.DataFrame({"item_id": [1], "title": [["a"]], "category": [{"a": 1}]})
+    found = [(f.severity, f.column) for f in validate(frame)]
+    assert found == [("error", "title"), ("error", "category")]
+    frame = pl.DataFrame({"item_id": [1], "title": ["a"], "category": [["b", "c"]]})
+    assert validate(frame) == []
+
+
+def test_integer_ids_that_no_reader_takes_are_errors():
+    events = {"item_id": [1, 2, 3], "timestamp": [10**9] * 3}
+    frame = pl.DataFrame({"user_id": pl.Series([7, 2**63, 7], dtype=pl.UInt64), **events})
+    assert places(validate(frame), "beyond 2**63") == [("error", "frame", 2, "user_id")]
+
+
+def test_widths_of_integers_are_no_difference(tmp_path):
+    ids = pl.Series("item_id", [5, 6, 7], dtype=pl.Int32)
+    pl.DataFrame([ids, pl.Series("user_id", [1, 1, 1])]).write_parquet(
+        tmp_path / "interactions.parquet"
+    )
+    pl.DataFrame([ids.cast(pl.Int64), pl.Series("title", ["a", "b", "c"])]).write_parquet(
+        tmp_path / "items.parquet"
+    )
+    assert validate(tmp_path) == []
+
+
 def test_long_values_are_cut():
     frame = pl.DataFrame({"item_id": [1], "title": ["<b>" + "x" * 1000]})
     assert all(len(f.message) < 200 for f in validate(frame))

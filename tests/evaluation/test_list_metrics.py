@@ -47,6 +47,13 @@ def test_categories_of_both_notations_become_unit_vectors():
     assert vectors == pytest.approx(np.array([[0, 0], [half, half], [1, 0], [0, 0]]))
 
 
+def test_categories_may_be_lists_whose_names_keep_their_commas():
+    rows = [["Creams, Gels", "Beauty"], ["Beauty", None, " Beauty"], None]
+    vectors = category_vectors(Catalog(pl.DataFrame({"item_id": [1, 2, 3], "category": rows})))
+    half = 0.5**0.5
+    assert vectors.toarray() == pytest.approx(np.array([[0, 0], [half, half], [1, 0], [0, 0]]))
+
+
 def test_diversity_without_categories_is_refused():
     with pytest.raises(DataError, match="needs a column 'category'"):
         category_vectors(Catalog(pl.DataFrame({"item_id": [1]})))

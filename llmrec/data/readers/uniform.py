@@ -31,6 +31,15 @@ _CSV_TYPES: dict[str, pl.DataType] = {
     str(dtype()): dtype() for dtype in (*_INTEGERS, pl.Float32, pl.Float64, pl.Boolean, pl.String)
 }
 
+_INSTEAD_OF = {
+    "duplicates": "drop the repeated rows from the file",
+    "time_format": "write Unix seconds into the file",
+    "id_type": "correct the odd ids in the files",
+    "columns": "rename the column in the file",
+    "separator": "write the file with commas",
+    "header": "put a line with the names of the columns first",
+}
+
 
 def read_uniform_folder(
     folder: str | Path,
@@ -59,7 +68,10 @@ def read_uniform_folder(
     if (folder / MANIFEST).is_file():
         dataset = _read_written(folder, name)
     else:
-        dataset = _read_plain(folder, name or folder.name, id_type, duplicates)
+        try:
+            dataset = _read_plain(folder, name or folder.name, id_type, duplicates)
+        except DataError as error:
+            raise DataError(f"{error}{_words_for_folders(str(error))}") from None
     if catalog == "full":
         return dataset
     kept = dataset.catalog.restrict(dataset.interactions.frame["item_id"])
@@ -117,6 +129,18 @@ def _require_csv_types(tables: dict[str, pl.DataFrame]) -> None:
                     f"{table}, column {column}: {dtype} cannot be written as CSV without loss; "
                     'pass file_format="parquet".'
                 )
+
+
+def _words_for_folders(message: str) -> str:
+    """What to do in place of an option: who reads a folder by its name can give none."""
+    for option, instead in _INSTEAD_OF.items():
+        if f"{option}=" in message:
+            return (
+                f" A folder read by its name takes no such option: {instead}, or read the file "
+                "with read_interactions, which takes it, and write_uniform_folder the data set "
+                "into another folder."
+            )
+    return ""
 
 
 def _read_plain(folder: Path, name: str, id_type: IdType, duplicates: Duplicates) -> Dataset:

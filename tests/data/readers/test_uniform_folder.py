@@ -7,7 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmrec.data import Catalog, Dataset, Interactions
-from llmrec.data.readers import read_uniform_folder, write_uniform_folder
+from llmrec.data.readers import (
+    read_interactions,
+    read_uniform_folder,
+    write_uniform_folder,
+)
 from llmrec.errors import ArtifactError, ConfigError, DataError
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
@@ -127,6 +131,32 @@ def test_id_types_that_differ_are_named(tmp_path):
     (tmp_path / "items.csv").write_text("item_id,title\nB007,Seven\n")
     with pytest.raises(DataError, match="Int64 in the interactions but String in the catalog"):
         read_uniform_folder(tmp_path)
+
+
+MISTAKES = {
+    "user_id,item_id,timestamp\n1,7,5\n1,7,5\n": ("duplicates", "drop the repeated rows"),
+    "user_id,item_id,timestamp\n1,7,2001-09-09T01:46:40Z\n": ("time_format", "write Unix seconds"),
+    "user,item_id\n1,7\n": ("columns", "rename the column"),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_who_reads_a_folder_is_told_what_to_do_to_the_file(tmp_path, text):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "interactions.csv").write_text(text)
+    option, instead = MISTAKES[text]
+    with pytest.raises(DataError, match=f"{option}=.* no such option: {instead}.*another folder"):
+        read_uniform_folder(tmp_path / "shop")
+    with pytest.raises(DataError) as told:
+        read_interactions(tmp_path / "shop" / "interactions.csv")
+    assert "folder" not in str(told.value)
+
+
+def test_the_way_round_an_option_works(tmp_path):
+    (tmp_path / "interactions.csv").write_text(next(iter(MISTAKES)))
+    events = read_interactions(tmp_path / "interactions.csv", duplicates="drop")
+    write_uniform_folder(Dataset("shop", events), tmp_path / "other")
+    assert read_uniform_folder(tmp_path / "other").interactions.frame.rows() == [(1, 7, 5)]
 
 
 def test_folders_without_events(tmp_path):
