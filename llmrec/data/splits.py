@@ -336,10 +336,8 @@ def make_split(dataset: Dataset, name: str, /, **params: Any) -> Split:
     known = list(inspect.signature(SPLITS[name]).parameters)[1:]
     for param in params:
         if param not in known:
-            raise ConfigError(
-                f"split {name} has no parameter {param!r}; it takes {', '.join(known) or 'none'}"
-                f"{nearest_name(param, known)}."
-            )
+            hint = nearest_name(param, known) if known else "; it takes none"
+            raise ConfigError(f"split {name} has no parameter {param!r}{hint}.")
     try:
         return SPLITS[name](dataset, **params)
     except TypeError as error:

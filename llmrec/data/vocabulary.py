@@ -138,7 +138,7 @@ def as_id_series(ids: Ids, kind: str) -> pl.Series:
 def _as_int64(series: pl.Series, kind: str) -> pl.Series:
     fitting = series.cast(pl.Int64, strict=False)
     if fitting.null_count() > series.null_count():
-        large = series.filter(fitting.is_null() & series.is_not_null())
+        large = series.filter(fitting.is_null() & series.is_not_null()).unique(maintain_order=True)
         raise DataError(
             f"{kind} ids that are integers must lie between -2**63 and 2**63 - 1, found "
             f"{shorten(large)}; make the column text (cast it to String), where any id fits."

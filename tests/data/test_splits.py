@@ -238,12 +238,12 @@ def test_mistakes_get_a_sentence():
         ratio(clockless, 0.9, 0.1)
     with pytest.raises(
         ConfigError,
-        match="split ratio has no parameter 'trian'; it takes train, valid; did you mean",
+        match="split ratio has no parameter 'trian'; did you mean 'train'",
     ):
         make_split(clockless, "ratio", trian=0.5)
     with pytest.raises(ConfigError, match="no parameter 'dataset'; it takes none"):
         make_split(clockless, "leave_one_out", dataset=1)
-    with pytest.raises(ConfigError, match="no parameter 'name'; it takes train, valid"):
+    with pytest.raises(ConfigError, match="no parameter 'name'; known names are train, valid"):
         make_split(clockless, "ratio", name="x")
     with pytest.raises(ConfigError, match="must be before"):
         global_time(dataset_of([(1, 1, 1), (1, 2, 2), (1, 3, 3)]), 3, 2)
