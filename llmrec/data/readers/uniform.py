@@ -137,8 +137,8 @@ def _words_for_folders(message: str) -> str:
         if f"{option}=" in message:
             return (
                 f" A folder read by its name takes no such option: {instead}, or read the file "
-                "with read_interactions, which takes it, and write_uniform_folder the data set "
-                "into another folder."
+                "with read_interactions, which takes it, and write the data set into another "
+                "folder with write_uniform_folder."
             )
     return ""
 
