@@ -71,9 +71,11 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
     Args:
         name: What the user wrote.
-        known: The valid names.
+        known: The valid names; nothing is said of none.
     """
     names = sorted(known)
+    if not names:
+        return ""
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"

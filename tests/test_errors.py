@@ -39,6 +39,7 @@ def test_a_defect_in_a_script_keeps_its_traceback():
 )
 def test_nearest_name(name, expected):
     assert nearest_name(name, ["sasrec", "popularity", "item_knn"]) == expected
+    assert nearest_name(name, []) == ""
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,13 @@ class Catalog:
         empty = titles.is_null() | (titles.str.strip_chars() == "")
         return titles.zip_with(~empty, fallback).alias("title")
 
+    def texts(self, column: str) -> pl.Series:
+        """A column as one text per item: lists joined by commas, nothing where it is empty."""
+        values = self._frame[column]
+        if isinstance(values.dtype, pl.List):
+            values = values.cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
+        return values.cast(pl.String).fill_null("")
+
     def restrict(self, ids: pl.Series) -> "Catalog":
         """Keep the items whose id occurs in ``ids``."""
         return Catalog(self._frame.filter(pl.col("item_id").is_in(ids.unique().implode())))

@@ -182,16 +182,19 @@ class EventTable:
 def category_table(catalog: Catalog, field: InputField) -> Int64:
     """Codes of an item's values in a catalog column: ``[items + 1, most]``, 0 for none.
 
+    A column of lists gives the values as they stand in it.
+
     Raises:
         ConfigError: The catalog has no such column.
     """
-    column = _column(catalog, field).cast(pl.String).fill_null("")
-    split = field.kind == "categories"
-    lists = (
-        column.str.split(field.separator)
-        if split
-        else column.to_frame().select(pl.concat_list(pl.all())).to_series()
-    )
+    column = _column(catalog, field)
+    if isinstance(column.dtype, pl.List):
+        lists = column.cast(pl.List(pl.String))
+    elif field.kind == "categories":
+        lists = column.cast(pl.String).fill_null("").str.split(field.separator)
+    else:
+        texts = column.cast(pl.String).fill_null("")
+        lists = texts.to_frame().select(pl.concat_list(pl.all())).to_series()
     frame = pl.DataFrame({"item": np.arange(1, len(catalog) + 1), "value": lists})
     values = frame.explode("value").with_columns(pl.col("value").str.strip_chars())
     values = values.filter(pl.col("value").is_not_null() & (pl.col("value") != "")).unique(

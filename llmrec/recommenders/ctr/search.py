@@ -46,7 +46,7 @@ def text_vectors(catalog: Catalog) -> Float32:
     from llmrec.retrieval.tfidf import HashedTfidf
 
     columns = [c for c in ("title", "category", "description") if c in catalog.frame.columns]
-    parts = [catalog.frame[c].cast(str).fill_null("").to_list() for c in columns]
+    parts = [catalog.texts(column).to_list() for column in columns]
     texts = [". ".join(filter(None, row)) for row in zip(*parts, strict=True)]
     found = HashedTfidf().fit(texts).encode(texts)
     return unit_rows(np.concatenate([np.zeros_like(found[:1]), found]))

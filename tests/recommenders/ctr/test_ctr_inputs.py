@@ -15,6 +15,7 @@ from llmrec.recommenders.ctr.features import (
     number_table,
 )
 from llmrec.recommenders.ctr.pairs import TrainingPairs, early_part, labels_of
+from llmrec.recommenders.ctr.search import text_vectors
 from llmrec.recommenders.ctr.users import UserCodes
 
 STATISTICS = ("history_length", "mean_rating")
@@ -134,6 +135,21 @@ def test_catalog_columns_as_tables():
     assert (one[:, 0] > 0).tolist() == [False, True, False, True]
     years = number_table(CATALOG, InputField(name="year", kind="number"))
     np.testing.assert_allclose(years, [[0, 0], [-1, 1], [0, 0], [1, 1]])
+
+
+def test_lists_of_categories_are_read_as_they_stand():
+    genres = [["war", "drama"], [], ["drama", "war", None, "war"]]
+    listed = Catalog(CATALOG.frame.with_columns(category=pl.Series(genres)))
+    kinds = InputField(name="g", kind="categories", column="category")
+    texts = InputField(name="g", kind="categories", column="genre")
+    np.testing.assert_array_equal(
+        np.sort(category_table(listed, kinds), axis=1),
+        np.sort(category_table(CATALOG, texts), axis=1),
+    )
+    assert listed.texts("category").to_list() == ["war, drama", "", "drama, war, war"]
+    vectors = text_vectors(listed)
+    assert vectors[1] @ vectors[3] > 0.3
+    assert not vectors[2] @ vectors[3]
 
 
 def test_columns_that_are_not_there_or_no_numbers():
