@@ -160,7 +160,8 @@ def evaluate_run(
     """Judge a run and keep the figures.
 
     On the run's own task they become the run's metrics; on another task they go to
-    ``evaluations/<task>.<part>`` inside the run.
+    ``evaluations/<task>.<part>`` inside the run, and so do those of an earlier test where the
+    validation part is judged after it.
 
     Args:
         run: The run.
@@ -193,6 +194,8 @@ def evaluate_run(
         if asked != own:
             evaluation.save(copy / "evaluations" / f"{asked.name}.{part}")
         else:
+            if part == "valid":
+                _put_test_aside(run, copy, own)
             _write_evaluations(copy, _with_earlier_validation(run, part), evaluation)
         _write_description(copy, info)
     return evaluation.to_dict()
@@ -339,6 +342,13 @@ def _write_evaluations(folder: Path, validation: dict[str, Any] | None, latest: 
     titled = lists.join(catalog, on="item_id", how="left", maintain_order="left")
     (folder / "recommendations.parquet").unlink(missing_ok=True)  # may be a link into the old run
     titled.write_parquet(folder / "recommendations.parquet")
+
+
+def _put_test_aside(run: RunDirectory, folder: Path, task: Task) -> None:
+    """Figures of a test are not lost where the validation part is judged again after it."""
+    latest = run.path / "metrics.json"
+    if latest.is_file() and read_json(latest).get("part") == "test":
+        Evaluation.load(run.path).save(folder / "evaluations" / f"{task.name}.test")
 
 
 def _with_earlier_validation(run: RunDirectory, part: str) -> dict[str, Any] | None:

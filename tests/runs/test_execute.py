@@ -16,6 +16,7 @@ from llmrec.errors import (
     StorageError,
     TrainingError,
 )
+from llmrec.evaluation.outcome import Evaluation
 from llmrec.runs.directory import RunDirectory
 from llmrec.runs.execute import EXAMPLES, evaluate_run, example_cases, train, train_seeds
 from llmrec.runs.recipe import parse_recipe
@@ -67,6 +68,15 @@ def test_a_test_keeps_the_validation_figures_and_is_counted(runs):
     card = (runs / "pop" / "README.md").read_text()
     assert "test part" in card
     assert "validation part" in card
+
+
+def test_figures_of_a_test_stay_where_the_validation_is_judged_after_it(runs):
+    tested = evaluate_run(RunDirectory(runs / "pop"), part="test")
+    again = evaluate_run(RunDirectory(runs / "pop"), part="valid")
+    run = RunDirectory(runs / "pop")
+    assert (run.metrics, run.info["test_runs"]) == (again, 1)
+    kept = runs / "pop" / "evaluations" / f"{run.info['task']['name']}.test"
+    assert Evaluation.load(kept).to_dict() == tested
 
 
 def test_training_with_a_test_gives_the_same_figures_as_judging_later(runs, popularity_recipe):
