@@ -9,7 +9,6 @@ checkpoints lie beside it in ``<output>.checkpoints`` and stay, so that a longer
 import json
 import shutil
 import time
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from llmrec.runs.card import render_card
 from llmrec.runs.directory import MARKER, MODEL, SCHEMA, RunDirectory, changed_run
 from llmrec.runs.environment import hardware, source_commit, versions
 from llmrec.runs.recipe import Recipe
+from llmrec.runs.warned import tell_of_nothing_to_resume, tell_of_other_validation
 from llmrec.storage import (
     atomic_directory,
     read_json,
@@ -84,13 +84,13 @@ def train(
     split = task.split(load_dataset(task.dataset)) if split is None else split
     require_judgeable(split, task)
     limit_threads(recipe.threads)
-    _tell_of_nothing_to_resume(checkpoints, resume)
+    tell_of_nothing_to_resume(checkpoints, resume)
     if not resume:  # older checkpoints are of another training and must not be resumed from
         shutil.rmtree(checkpoints, ignore_errors=True)
     model = recipe.make_model(seed, checkpoints, resume).use_catalog(split.dataset.catalog)
     if task.candidates == "pairs":
         model.use_judged(split.labelled_cases("valid"))
-    _tell_of_other_validation(model, recipe, task)
+    tell_of_other_validation(model, recipe, task)
     start = time.perf_counter()
     try:
         model.fit(split.train_histories(), split.cases("valid"))
@@ -199,28 +199,6 @@ def evaluate_run(
             _write_evaluations(copy, _with_earlier_validation(run, part), evaluation)
         _write_description(copy, info)
     return evaluation.to_dict()
-
-
-def _tell_of_nothing_to_resume(checkpoints: Path, resume: bool) -> None:
-    if resume and not checkpoints.is_dir():
-        warnings.warn(
-            f"there is nothing to resume in {checkpoints}; the training begins anew.",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def _tell_of_other_validation(model: "BaseRecommender[Any]", recipe: Recipe, task: Task) -> None:
-    """A training that leaves out other items than its task is meant only where the recipe says."""
-    name = "validation_filters_seen"
-    filters = getattr(model.config, name, task.filter_seen)
-    if filters != task.filter_seen and recipe.origins.get(f"model.{name}") == "default":
-        warnings.warn(
-            f"task {task.name} says filter_seen: {str(task.filter_seen).lower()}, but weights are "
-            f"chosen by validation with {name}: {str(filters).lower()}; set model.{name}.",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 def checkpoints_of(output: Path) -> Path:

@@ -37,6 +37,30 @@ class Progress:
         return cls(**{**values, "best": -math.inf if best is None else best})
 
 
+def bad_loss(progress: Progress, loss: float, row: int, kept: str) -> TrainingError:
+    """For a loss that is no number.
+
+    Args:
+        progress: Where.
+        loss: It.
+        row: The first training row of the batch.
+        kept: Which weights the module has now.
+    """
+    return TrainingError(
+        f"the loss is {loss} at step {progress.step} (epoch {progress.epoch}, batch "
+        f"{progress.step_in_epoch}, first training row {row}); {kept}. "
+        "Lower learning_rate, set clip_norm, or check the batch for extreme values."
+    )
+
+
+def bad_weights(progress: Progress, error: Exception, kept: str) -> TrainingError:
+    """For weights that give no numbers; arguments as for :func:`bad_loss`."""
+    return TrainingError(
+        f"after epoch {progress.epoch} the model cannot be judged: {error} Of this training "
+        f"{kept}. Lower learning_rate, or set clip_norm."
+    )
+
+
 def require_same_training(saved: Mapping[str, Any], now: Mapping[str, Any], rows: int) -> None:
     """Refuse to continue a training with other settings or other data.
 

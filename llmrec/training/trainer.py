@@ -36,7 +36,7 @@ from llmrec.training.checkpoint import (
 from llmrec.training.config import TrainingConfig
 from llmrec.training.epochs import EpochAware, lasting_state
 from llmrec.training.order import epoch_order
-from llmrec.training.progress import Progress, require_same_training
+from llmrec.training.progress import Progress, bad_loss, bad_weights, require_same_training
 from llmrec.training.schedule import learning_rate_factor
 from llmrec.training.seeds import seed_everything
 from llmrec.training.setup import make_accelerator, make_optimizer
@@ -259,12 +259,7 @@ class _Loop:
         return float(self.accelerator.reduce(tensor, reduction="sum"))
 
     def _stop_on_bad_loss(self, loss: float, rows: npt.NDArray[np.int64]) -> None:
-        kept = self._put_best_back()
-        raise TrainingError(
-            f"the loss is {loss} at step {self.progress.step} (epoch {self.progress.epoch}, batch "
-            f"{self.progress.step_in_epoch}, first training row {rows[0]}); {kept}. "
-            "Lower learning_rate, set clip_norm, or check the batch for extreme values."
-        )
+        raise bad_loss(self.progress, loss, int(rows[0]), self._put_best_back())
 
     def _put_best_back(self) -> str:
         """Leave the module with its best weights, and a sentence on which these are."""
@@ -275,16 +270,12 @@ class _Loop:
 
     def _run_validation(self, validate: Validate, started: float) -> None:
         self.model.eval()
-        with self.average.in_place() if self.average is not None else nullcontext():
-            try:
+        try:
+            with self.average.in_place() if self.average is not None else nullcontext():
                 metrics = self._validated(validate)
-            except DataError as error:  # the weights give no numbers
-                kept = self._put_best_back()
-                raise TrainingError(
-                    f"after epoch {self.progress.epoch} the model cannot be judged: {error} Of "
-                    f"this training {kept}. Lower learning_rate, or set clip_norm."
-                ) from error
-            candidate = lasting_state(self.module)
+                candidate = lasting_state(self.module)
+        except DataError as error:  # the weights give no numbers
+            raise bad_weights(self.progress, error, self._put_best_back()) from error
         if self.config.metric not in metrics:
             raise TrainingError(
                 f"validation does not report {self.config.metric!r}, only {sorted(metrics)}; "

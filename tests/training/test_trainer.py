@@ -208,7 +208,8 @@ class TestBadLoss:
         assert "learning_rate" in message
         assert same_bits(model.weights(), snapshots[0])
 
-    def test_weights_that_give_no_numbers_are_not_kept(self):
+    @pytest.mark.parametrize("average", [None, 0.5])
+    def test_weights_that_give_no_numbers_are_not_kept(self, average):
         model, snapshots = ToyModel(), []
 
         def validate():
@@ -218,7 +219,7 @@ class TestBadLoss:
             return {"accuracy": -len(snapshots)}
 
         with pytest.raises(TrainingError) as caught:
-            fit(model, validate=validate, epochs=5)
+            fit(model, validate=validate, epochs=5, average=average)
         message = str(caught.value)
         assert "after epoch 3 the model cannot be judged: the scores of user 'x'" in message
         assert "the weights of epoch 1 are kept" in message
