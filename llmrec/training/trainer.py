@@ -38,7 +38,7 @@ from llmrec.training.epochs import EpochAware, lasting_state
 from llmrec.training.order import epoch_order
 from llmrec.training.progress import Progress, bad_loss, bad_weights, require_same_training
 from llmrec.training.schedule import learning_rate_factor
-from llmrec.training.seeds import seed_everything
+from llmrec.training.seeds import generator_states, restore_generators, seed_everything
 from llmrec.training.setup import make_accelerator, make_optimizer
 
 Validate = Callable[[], Mapping[str, float]]
@@ -318,26 +318,20 @@ class _Loop:
         if self.checkpoints is None or not self.accelerator.is_main_process:
             return
         optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        generators = {"torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            generators["cuda"] = torch.cuda.get_rng_state()
+        scaler = self.accelerator.scaler  # of fp16's loss
+        scale = None if scaler is None else scaler.state_dict()
         weights = {name: t.detach().cpu() for name, t in self.module.state_dict().items()}
         save_checkpoint(
             self.checkpoints,
             Checkpoint(
-                {**self.progress.to_json(), "config": self.settings, "scaler": self._scaler()},
+                {**self.progress.to_json(), "config": self.settings, "scaler": scale},
                 weights,
                 flatten_optimizer(optimizer),
                 self.best_weights,
                 {} if self.average is None else self.average.state(),
-                generators,
+                generator_states(),
             ),
         )
-
-    def _scaler(self) -> dict[str, Any] | None:
-        """Where the scale of fp16's loss stands."""
-        scaler = self.accelerator.scaler
-        return None if scaler is None else scaler.state_dict()
 
     def _restore(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
@@ -360,6 +354,4 @@ class _Loop:
         self.best_weights = checkpoint.best
         if self.average is not None:
             self.average.load(checkpoint.average)
-        torch.set_rng_state(checkpoint.generators["torch"])
-        if "cuda" in checkpoint.generators and torch.cuda.is_available():
-            torch.cuda.set_rng_state(checkpoint.generators["cuda"])
+        restore_generators(checkpoint.generators)
