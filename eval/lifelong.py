@@ -167,8 +167,9 @@ class Seed:
                 found = judge(model, stream.judged[number], gates_of)
                 self.scores.setdefault(name, []).append(found)
             print(f"seed {self._seed}, slice {number + 1} of {len(stream.moments)}", flush=True)
+        earlier = stream.histories.before(stream.since)
         for name, model in {FROZEN: first, **updated}.items():
-            self.old[name] = judge(model, stream.old, stream.histories.before(stream.since))
+            self.old[name] = judge(model, stream.old, earlier)
 
     def _trained(self, moment: int) -> RecLoRA:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,11 @@
 """The direction of a metric is that in which good predictions differ from bad ones."""
 
+import doctest
+
 import numpy as np
 import pytest
 
+from llmrec import metric_direction
 from llmrec.evaluation.metrics import pairs
 from llmrec.metric_direction import higher_is_better
 
@@ -25,3 +28,7 @@ def test_metrics_within_users_improve_as_said():
 def test_the_length_of_the_list_changes_nothing():
     assert higher_is_better("ndcg@10")
     assert not higher_is_better("ece@15")
+
+
+def test_the_example_in_the_documentation_is_true():
+    assert doctest.testmod(metric_direction) == (0, 1)

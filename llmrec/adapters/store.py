@@ -165,8 +165,9 @@ class AdapterStore:
         strength = self.settings.prior_events
         if strength and events is not None:
             towards = self.priors.everybody()
-            if towards is None:  # the first users are drawn to their own mean
+            if towards is None and np.size(gates):  # the first users are drawn to their own mean
                 towards = np.asarray(gates, np.float32).mean(0)
+            towards = self._even if towards is None else towards
             gates = shrunk(gates, towards, events, strength)
         return np.asarray(gates, self.settings.gate_dtype).astype(np.float32)
 

@@ -24,6 +24,14 @@ class Progress:
     seconds: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
 
+    def note(self, goodness: float) -> bool:
+        """Count a validation; whether it is better than all before it."""
+        if not goodness > self.best:
+            self.stale += 1
+            return False
+        self.best, self.best_epoch, self.stale = goodness, self.epoch, 0
+        return True
+
     def to_json(self) -> dict[str, Any]:
         """The fields, with None for a best metric that does not exist yet."""
         values = dict(self.__dict__)

@@ -104,8 +104,7 @@ class _Loop:
         self.config = trainer.config
         self.settings = {**self.config.model_dump(mode="json"), "model": trainer.model_settings}
         self.checkpoints = trainer.checkpoints
-        self.source = source
-        self.validate = validate
+        self.source, self.validate = source, validate
         skips = bool(getattr(module, "skips_parameters", False))
         self.accelerator = make_accelerator(self.config, skips)
         if self.config.report_to:
@@ -117,8 +116,7 @@ class _Loop:
         decay = self.config.average
         self.average = None if decay is None else WeightAverage(module, decay)
         self.best_weights: dict[str, torch.Tensor] = {}
-        per_step = max(1, self.config.batch_size)
-        self.steps_per_epoch = max(1, math.ceil(len(source) / per_step))
+        self.steps_per_epoch = max(1, math.ceil(len(source) / self.config.batch_size))
         if trainer.resume and self.checkpoints is not None:
             self._restore(load_latest(self.checkpoints))
         show = trainer.progress_bar and self.accelerator.is_main_process
@@ -284,13 +282,8 @@ class _Loop:
         self.progress.seconds = time.perf_counter() - started
         self._log({"valid": metrics})
         value = metrics[self.config.metric]
-        goodness = value if higher_is_better(self.config.metric) else -value
-        if goodness > self.progress.best:
-            self.progress.best, self.progress.best_epoch = goodness, self.progress.epoch
-            self.progress.stale = 0
+        if self.progress.note(value if higher_is_better(self.config.metric) else -value):
             self.best_weights = candidate
-        else:
-            self.progress.stale += 1
         self.bar.set_postfix({self.config.metric: f"{value:.4f}"})
 
     def _validated(self, validate: Validate) -> dict[str, float]:

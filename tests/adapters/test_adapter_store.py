@@ -171,6 +171,13 @@ def test_users_with_few_events_are_drawn_to_the_mean(tmp_path):
     np.testing.assert_allclose(opened.gate("c").gate, expected, atol=1e-6)
 
 
+def test_nobody_is_drawn_to_no_mean_without_a_word(tmp_path, recwarn):
+    opened = store(tmp_path, prior_events=4.0)
+    opened.put([], np.empty((0, 4, 4)), events=[])
+    assert len(opened.gates) == 0
+    assert not recwarn
+
+
 def test_a_mean_that_is_given_holds_until_users_have_doubled(tmp_path):
     opened = store(tmp_path, prior_events=1.0, gate_dtype="float32")
     given = np.full((4, 4), 0.25)
